@@ -1,0 +1,320 @@
+/**
+ * Sends requests, commands and events. A mesh is one; a handler's context has another, which adds its trace and
+ * its remaining time to each.
+ *
+ * @module
+ */
+import type {
+  Caller,
+  CallerScope,
+  CallOptions,
+  MeshResponse,
+  PublishOptions,
+  ServiceDescription,
+  ServiceProxy,
+} from "../calls.ts";
+import { abortable, withDeadline } from "../deferred.ts";
+import {
+  fromRemote,
+  NuropbMessageError,
+  NuropbNotDeliveredError,
+  NuropbTimeoutError,
+  NuropbTransportError,
+} from "../errors.ts";
+import type { IdSource } from "../ids.ts";
+import type { Message } from "../message.ts";
+import type { Logger } from "../options.ts";
+import {
+  checkInteger,
+  checkRecord,
+  checkService,
+  checkTopic,
+  invalid,
+  MAX_MILLISECONDS,
+} from "../options.ts";
+import type { Supervisor } from "../transport/supervisor.ts";
+import { EVENTS_EXCHANGE, RPC_EXCHANGE } from "../transport/topology.ts";
+import { decryptResponse } from "../wire/encryption.ts";
+import { decodeResponse, encodeCall, encodeEvent, isEncrypted } from "../wire/envelope.ts";
+import type { Call } from "../wire/envelope.ts";
+import { closedError, notDelivered } from "./correlator.ts";
+import type { Correlator } from "./correlator.ts";
+import type { Discovery } from "./discovery.ts";
+import { createProxy } from "./proxy.ts";
+import { timeLeft } from "./sealer.ts";
+import type { SealedCall, Sealer } from "./sealer.ts";
+
+/** How long a request waits for its answer when its caller does not say, in ms. */
+const REQUEST_TTL = 30_000;
+/** How long a command may wait in its queue, in ms: Python's default. */
+const COMMAND_TTL = 3_600_000;
+
+const MAX_TRACE_ID = 255;
+
+/** What all callers of one mesh share. */
+export interface CallerCore {
+  readonly supervisor: Supervisor;
+  readonly correlator: Correlator;
+  readonly ids: IdSource;
+  readonly logger: Logger;
+  readonly confirmTimeout: number;
+  readonly discovery: Discovery;
+  readonly sealer: Sealer;
+  /** Methods whose warning was logged. */
+  readonly warned: Set<string>;
+  /** Confirmed messages under way. */
+  readonly confirms: { pending: number; readonly max: number };
+}
+
+/** The {@linkcode Caller} of a mesh, or of one context. */
+export class MeshCaller implements Caller {
+  readonly #core: CallerCore;
+  readonly #scope: CallerScope | undefined;
+
+  /** @param core Shared by all callers of a mesh. @param scope What each call inherits. */
+  constructor(core: CallerCore, scope?: CallerScope) {
+    this.#core = core;
+    this.#scope = scope;
+  }
+
+  async request<Result = unknown>(
+    service: string,
+    method: string,
+    params: object = {},
+    options: CallOptions = {},
+  ): Promise<Result> {
+    const { result, error } = await this.requestRaw(service, method, params, options);
+    if (error !== null) throw fromRemote(error.error, error.description);
+    return result as Result;
+  }
+
+  async requestRaw(
+    service: string,
+    method: string,
+    params: object = {},
+    options: CallOptions = {},
+  ): Promise<MeshResponse> {
+    const ttl = this.#ttl(service, method, options.ttl ?? REQUEST_TTL);
+    const call = this.#call("request", service, method, params, options, ttl);
+    const signal = this.#signal(options.signal);
+    this.#checkOpen();
+    // The params are looked at in any case before anything is sent.
+    const message = encodeCall(call, RPC_EXCHANGE);
+    const response = this.#core.sealer.isKnownPlain(call, options.encrypted)
+      ? decodeResponse(await this.#send(message, call, ttl, signal))
+      : await this.#sendSealed(call, message, options.encrypted, Date.now() + ttl, signal);
+    if (response.warning !== null) this.#warn(service, method, response.warning);
+    return response;
+  }
+
+  async command(
+    service: string,
+    method: string,
+    params: object = {},
+    options: CallOptions = {},
+  ): Promise<void> {
+    const ttl = checkInteger("ttl", options.ttl ?? COMMAND_TTL, 1, MAX_MILLISECONDS);
+    const call = this.#call("command", service, method, params, options, ttl);
+    const { confirmTimeout, supervisor, sealer } = this.#core;
+    this.#checkOpen();
+    const plain = encodeCall(call, RPC_EXCHANGE);
+    try {
+      const message = sealer.isKnownPlain(call, options.encrypted) ? plain : await sealer.sealCommand(
+        call,
+        plain,
+        options.encrypted,
+        Date.now() + confirmTimeout,
+        options.signal,
+      );
+      await this.#confirmed(
+        `the command ${service}.${method}`,
+        options.signal,
+        (signal) => supervisor.publish(message, true, signal),
+      );
+    } catch (error) {
+      const missing = error instanceof NuropbNotDeliveredError ||
+        (error instanceof NuropbTransportError && error.code === "NOT_FOUND");
+      throw missing ? notDelivered(service, method, error) : error;
+    }
+  }
+
+  async publish(topic: string, event: unknown, options: PublishOptions = {}): Promise<void> {
+    if ((options as CallOptions).encrypted === true) {
+      throw invalid("encrypted must be false for an event, which has no one reader to encrypt to", true);
+    }
+    this.#checkOpen();
+    const message = encodeEvent({
+      type: "event",
+      topic: checkTopic(topic),
+      event,
+      context: checkRecord("context", options.context ?? {}),
+      correlationId: this.#core.ids.next(),
+      traceId: this.#traceId(options.traceId),
+      target: checkTarget(options.target ?? null),
+    }, EVENTS_EXCHANGE);
+    await this.#confirmed(
+      `the event ${topic}`,
+      options.signal,
+      (signal) => this.#core.supervisor.publish(message, false, signal),
+    );
+  }
+
+  service<Instance>(name: string, options: CallOptions = {}): ServiceProxy<Instance> {
+    checkService(name);
+    return createProxy<Instance>((method, params, own) =>
+      this.request(
+        name,
+        method,
+        (params ?? {}) as object,
+        own === undefined ? options : { ...options, ...own },
+      )
+    );
+  }
+
+  async describe(
+    service: string,
+    options: { refresh?: boolean; signal?: AbortSignal } = {},
+  ): Promise<ServiceDescription> {
+    checkService(service);
+    this.#checkOpen();
+    return await abortable(this.#core.discovery.describe(service, options.refresh ?? false), options.signal);
+  }
+
+  #send(
+    message: Message,
+    { service, method }: Call,
+    ttl: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Message> {
+    const { correlator, supervisor } = this.#core;
+    return correlator.call(message, { service, method, ttl, signal }, supervisor.connection);
+  }
+
+  /** Sends a request as its service wants it, and once more when the service has changed its mind, or its key. */
+  async #sendSealed(
+    call: Call,
+    plain: Message,
+    encrypted: boolean | undefined,
+    deadline: number,
+    signal: AbortSignal | undefined,
+  ): Promise<MeshResponse> {
+    const { sealer, ids } = this.#core;
+    const first = await sealer.seal(call, plain, encrypted, deadline, signal);
+    const response = await this.#exchange(call, first, deadline, signal);
+    const refused = response.error?.error === NuropbMessageError.wireName;
+    if (!refused || !await sealer.hasChanged(call, first.description, deadline, signal)) return response;
+    // Under a new id, so that a second answer to the first one is not taken for its own.
+    const again = { ...call, correlationId: ids.next() };
+    const second = await sealer.seal(again, encodeCall(again, RPC_EXCHANGE), encrypted, deadline, signal);
+    return await this.#exchange(again, second, deadline, signal);
+  }
+
+  async #exchange(
+    call: Call,
+    { message, key }: SealedCall,
+    deadline: number,
+    signal: AbortSignal | undefined,
+  ): Promise<MeshResponse> {
+    const answer = await this.#send(message, call, timeLeft(call, deadline), signal);
+    const opened = key !== undefined && isEncrypted(answer)
+      ? await decryptResponse(answer.body, key)
+      : answer.body;
+    return decodeResponse(answer, opened);
+  }
+
+  /** Passes a service's remark on to the log, once for each method. */
+  #warn(service: string, method: string, warning: string): void {
+    const { warned, logger } = this.#core;
+    const name = `${service}.${method}`;
+    if (warned.has(name)) return;
+    warned.add(name);
+    logger.warn(`${name} warns its callers`, { service, method, warning });
+  }
+
+  #call(
+    type: Call["type"],
+    service: string,
+    method: string,
+    params: object,
+    options: CallOptions,
+    ttl: number,
+  ): Call {
+    return {
+      type,
+      service: checkService(service),
+      method: checkMethod(method),
+      params: checkRecord("params", params),
+      context: checkRecord("context", options.context ?? {}),
+      correlationId: this.#core.ids.next(),
+      traceId: this.#traceId(options.traceId),
+      ttl,
+    };
+  }
+
+  /** The time a request has: what its caller gives it, and no more than the handler that makes it has left. */
+  #ttl(service: string, method: string, wanted: number): number {
+    checkInteger("ttl", wanted, 1, MAX_MILLISECONDS);
+    const left = Math.ceil((this.#scope?.deadline ?? Infinity) - Date.now());
+    if (left <= 0) {
+      throw new NuropbTimeoutError(
+        `${service}.${method} was not called: the deadline of its own caller has passed`,
+      );
+    }
+    return Math.min(wanted, left);
+  }
+
+  #traceId(given: string | undefined): string {
+    // It rides in a header, which must stay small.
+    if (given !== undefined && (typeof given !== "string" || given === "" || given.length > MAX_TRACE_ID)) {
+      throw invalid(`traceId must be a string of 1 to ${MAX_TRACE_ID} characters`, given);
+    }
+    return given ?? this.#scope?.traceId ?? this.#core.ids.next();
+  }
+
+  #signal(given: AbortSignal | undefined): AbortSignal | undefined {
+    if (this.#scope === undefined) return given;
+    return given === undefined ? this.#scope.signal : AbortSignal.any([given, this.#scope.signal]);
+  }
+
+  #checkOpen(): void {
+    const { state } = this.#core.supervisor.status;
+    if (state === "closing" || state === "closed") throw closedError();
+  }
+
+  async #confirmed(
+    what: string,
+    given: AbortSignal | undefined,
+    send: (signal: AbortSignal) => Promise<void>,
+  ): Promise<void> {
+    const { confirms, confirmTimeout } = this.#core;
+    if (confirms.pending >= confirms.max) {
+      throw new NuropbTransportError(`${what} was not sent: ${confirms.max} wait for a confirm already`, {
+        code: "TOO_MANY_PENDING",
+      });
+    }
+    const timeout = () =>
+      new NuropbTimeoutError(
+        `The broker did not confirm ${what} within ${confirmTimeout} ms: it may have it`,
+      );
+    confirms.pending++;
+    try {
+      await withDeadline(confirmTimeout, this.#signal(given), timeout, send);
+    } finally {
+      confirms.pending--;
+    }
+  }
+}
+
+function checkMethod(name: unknown): string {
+  if (typeof name !== "string" || name === "") {
+    throw invalid("The method's name must be a non-empty string", name);
+  }
+  return name;
+}
+
+function checkTarget(target: unknown): string[] | null {
+  if (target !== null && !(Array.isArray(target) && target.every((name) => typeof name === "string"))) {
+    throw invalid("target must be a list of names or null", target);
+  }
+  return target;
+}

@@ -1,0 +1,104 @@
+/**
+ * Deliveries as an async iterable: events of a subscription, dead letters.
+ *
+ * @module
+ */
+import type { DeliveryStream } from "../calls.ts";
+import { deferred } from "../deferred.ts";
+import type { Consumer, Delivery } from "../transport/transport.ts";
+
+/** Where a stream's items come from. */
+export interface StreamSource<Item> {
+  /** Starts to consume. */
+  consume(ondelivery: (delivery: Delivery) => void): Promise<Consumer>;
+  /** Reads a delivery when it comes; what it gives is run when the loop takes the item. None skips it. */
+  read(delivery: Delivery): (() => Item) | undefined;
+}
+
+/** The {@linkcode DeliveryStream} that a mesh gives. */
+export class ConsumerStream<Item> implements DeliveryStream<Item> {
+  readonly ready: Promise<void>;
+
+  readonly #source: StreamSource<Item>;
+  readonly #signal: AbortSignal | undefined;
+  readonly #waiting: (() => Item)[] = [];
+  #wake = deferred<void>();
+  #consumer: Consumer | undefined;
+  #closed = false;
+  #failure: { readonly error: unknown } | undefined;
+
+  constructor(source: StreamSource<Item>, signal: AbortSignal | undefined) {
+    this.#source = source;
+    this.#signal = signal;
+    this.ready = this.#open();
+    // The loop throws it; `ready` is for those who ask.
+    this.ready.catch(() => {});
+    signal?.addEventListener("abort", this.#abort);
+  }
+
+  async next(): Promise<IteratorResult<Item, undefined>> {
+    for (;;) {
+      const take = this.#waiting.shift();
+      if (take !== undefined) return { done: false, value: take() };
+      if (this.#failure !== undefined) {
+        const { error } = this.#failure;
+        this.#failure = undefined;
+        throw error;
+      }
+      if (this.#closed) return { done: true, value: undefined };
+      await this.#wake.promise;
+      this.#wake = deferred();
+    }
+  }
+
+  async return(): Promise<IteratorResult<Item, undefined>> {
+    await this.close();
+    return { done: true, value: undefined };
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#signal?.removeEventListener("abort", this.#abort);
+    this.#waiting.length = 0;
+    this.#wake.resolve();
+    await this.#consumer?.close();
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  readonly #abort = (): void => {
+    this.close().catch(() => {});
+  };
+
+  async #open(): Promise<void> {
+    try {
+      if (this.#signal?.aborted) {
+        this.#closed = true;
+        return;
+      }
+      const consumer = await this.#source.consume((delivery) => this.#push(delivery));
+      this.#consumer = consumer;
+      if (this.#closed) await consumer.close();
+    } catch (error) {
+      if (!this.#closed) this.#failure = { error };
+      this.#closed = true;
+      this.#wake.resolve();
+      throw error;
+    }
+  }
+
+  #push(delivery: Delivery): void {
+    if (this.#closed) return;
+    const take = this.#source.read(delivery);
+    if (take === undefined) return;
+    this.#waiting.push(take);
+    this.#wake.resolve();
+  }
+}

@@ -1,0 +1,137 @@
+/**
+ * What a method or an event's handler knows of the message it handles.
+ *
+ * @module
+ */
+import type { Caller, CallerScope } from "../calls.ts";
+import { checkTopic } from "../options.ts";
+import type { Call, Event, WireContext } from "../wire/envelope.ts";
+import { stringify } from "../wire/json.ts";
+
+/** The second parameter of every method and event handler. */
+export interface Context<Claims = unknown> {
+  /** What `authorize` gave for the caller's token; absent where nobody was asked who they are. */
+  readonly claims?: Claims;
+  /** What the caller sent along, as it came: never trust it without a check. */
+  readonly raw: Readonly<Record<string, unknown>>;
+  /** Ties messages of one piece of work together; a call over `mesh` takes it on. */
+  readonly traceId: string | null;
+  /** Identifies this message. */
+  readonly correlationId: string;
+  /** When the caller stops waiting, in ms since the epoch; `Infinity` for an event. */
+  readonly deadline: number;
+  /** Aborts at the deadline, and when the service closes and does not want to wait any longer. */
+  readonly signal: AbortSignal;
+  /** Whether the message was delivered before: the work may have been done, or begun. */
+  readonly redelivered: boolean;
+  /** Calls on with the same trace, and no more time than is left. */
+  readonly mesh: Caller;
+  /**
+   * Publishes an event once the method has succeeded, before the message counts as done. Nothing is published when
+   * it throws.
+   *
+   * @throws {NuropbValidationError} at once, for a topic or event that cannot be sent.
+   */
+  emit(topic: string, event: unknown): void;
+}
+
+/** What a context is made from. */
+export interface ContextSource {
+  /** The message. */
+  readonly message: Call | Event;
+  readonly redelivered: boolean;
+  /** Aborts when the service closes and the drain is over. */
+  readonly shutdown: AbortSignal;
+  /** Makes the caller for `ctx.mesh`. */
+  callerFor(scope: CallerScope): Caller;
+}
+
+/** An event that waits for its method to succeed. */
+export interface EmittedEvent {
+  readonly topic: string;
+  readonly event: unknown;
+}
+
+/** A {@linkcode Context}. Signal and caller are made when they are first asked for: most methods need neither. */
+export class MessageContext implements Context {
+  claims?: unknown;
+  readonly deadline: number;
+  readonly emitted: EmittedEvent[] = [];
+  readonly #source: ContextSource;
+  #mesh: Caller | undefined;
+  #controller: AbortController | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #over = false;
+
+  /** @param source What it is made from. */
+  constructor(source: ContextSource) {
+    this.#source = source;
+    const { message } = source;
+    this.deadline = message.type !== "event" && message.ttl !== undefined
+      ? Date.now() + message.ttl
+      : Infinity;
+  }
+
+  /** @inheritdoc */
+  get raw(): Readonly<WireContext> {
+    return this.#source.message.context;
+  }
+
+  /** @inheritdoc */
+  get traceId(): string | null {
+    return this.#source.message.traceId;
+  }
+
+  /** @inheritdoc */
+  get correlationId(): string {
+    return this.#source.message.correlationId;
+  }
+
+  /** @inheritdoc */
+  get redelivered(): boolean {
+    return this.#source.redelivered;
+  }
+
+  /** @inheritdoc */
+  get mesh(): Caller {
+    return this.#mesh ??= this.#source.callerFor(this);
+  }
+
+  /** @inheritdoc */
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      const controller = this.#controller = new AbortController();
+      const { shutdown } = this.#source;
+      if (shutdown.aborted) {
+        controller.abort(shutdown.reason);
+      } else if (!this.#over) {
+        shutdown.addEventListener("abort", this.#onshutdown);
+        if (this.deadline !== Infinity) {
+          const timeout = () =>
+            controller.abort(new DOMException("The caller's deadline has passed", "TimeoutError"));
+          this.#timer = setTimeout(timeout, this.deadline - Date.now());
+        }
+      }
+    }
+    return this.#controller.signal;
+  }
+
+  /** @inheritdoc */
+  emit(topic: string, event: unknown): void {
+    checkTopic(topic);
+    // Checked now, so that the method that emits it sees the error.
+    stringify("event", event);
+    this.emitted.push({ topic, event });
+  }
+
+  /** The message is done with: no timer or listener stays behind. */
+  end(): void {
+    this.#over = true;
+    clearTimeout(this.#timer);
+    if (this.#controller !== undefined) this.#source.shutdown.removeEventListener("abort", this.#onshutdown);
+  }
+
+  readonly #onshutdown = (): void => {
+    this.#controller?.abort(this.#source.shutdown.reason);
+  };
+}

@@ -1,0 +1,335 @@
+/**
+ * From a delivery to its outcome: reads the message, runs the method or the handlers, answers, and settles.
+ *
+ * | outcome | request | command, event |
+ * |---|---|---|
+ * | returned | events, response, ack | events, ack |
+ * | threw | error response, ack | reject to the dead letters |
+ * | `NuropbCallAgain`, first delivery | requeue | requeue |
+ * | `NuropbCallAgain`, redelivered | `NuropbCallAgainReject` response, ack | reject to the dead letters |
+ * | cannot be read | reject to the dead letters | reject to the dead letters |
+ *
+ * @module
+ */
+import type { Caller, CallerScope, MeshResponse } from "../calls.ts";
+import {
+  NuropbCallAgain,
+  NuropbCallAgainReject,
+  NuropbException,
+  NuropbHandlingError,
+  NuropbMessageError,
+  NuropbTransportError,
+  NuropbValidationError,
+  toRemote,
+} from "../errors.ts";
+import type { Message } from "../message.ts";
+import type { Logger } from "../options.ts";
+import { DIRECT_REPLY_TO } from "../transport/topology.ts";
+import type { Delivery } from "../transport/transport.ts";
+import { decryptRequest, encryptResponse } from "../wire/encryption.ts";
+import type { KeyedPayload, PayloadKey } from "../wire/encryption.ts";
+import {
+  decodeServiceMessage,
+  DESCRIBE_METHOD,
+  encodeResponse,
+  isEncrypted,
+  withEncryptedBody,
+} from "../wire/envelope.ts";
+import type { Call, Event } from "../wire/envelope.ts";
+import { authenticate, checkScopes } from "./claims.ts";
+import type { Authorize } from "./claims.ts";
+import { MessageContext } from "./context.ts";
+import type { HostedMembers } from "./methods.ts";
+import { validateParams } from "./validate.ts";
+
+/** The method succeeded, and what it emitted did not get out. */
+class UnconfirmedEvents extends NuropbTransportError {}
+
+/** What a dispatcher needs of its service. */
+export interface DispatcherOptions {
+  readonly service: string;
+  readonly members: HostedMembers;
+  /** The answer to `nuropb_describe`. */
+  readonly description: Record<string, unknown>;
+  /** Opens encrypted messages; absent when the service takes none. */
+  readonly privateKey: CryptoKey | undefined;
+  /** Says who calls a method that has no `authorize` of its own. */
+  readonly authorize: Authorize | undefined;
+  /** Where in a message's context the bearer token is. */
+  readonly contextTokenKey: string;
+  readonly logger: Logger;
+  /** Makes the caller for a context's `mesh`. */
+  callerFor(scope: CallerScope): Caller;
+}
+
+/** Handles a service's messages. */
+export class Dispatcher {
+  readonly #options: DispatcherOptions;
+  readonly #shutdown = new AbortController();
+  #running = 0;
+  #idle: (() => void) | undefined;
+
+  /** @param options What the service offers. */
+  constructor(options: DispatcherOptions) {
+    this.#options = options;
+  }
+
+  /** How many messages are being handled. */
+  get running(): number {
+    return this.#running;
+  }
+
+  /** Handles one delivery, and settles it exactly once. Never throws. */
+  readonly handle = async (delivery: Delivery): Promise<void> => {
+    this.#running++;
+    try {
+      await this.#dispatch(delivery);
+    } catch (error) {
+      // Nothing known leads here; the message is kept for whoever looks.
+      this.#options.logger.error("a message could not be handled", {
+        ...this.#fieldsOf(delivery),
+        reason: textOf(error),
+      });
+      delivery.reject();
+    } finally {
+      this.#running--;
+      if (this.#running === 0) this.#idle?.();
+    }
+  };
+
+  /** Resolves when nothing is being handled. */
+  idle(): Promise<void> {
+    if (this.#running === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#idle = resolve);
+  }
+
+  /** Aborts the signal of every context. */
+  abort(reason: Error): void {
+    this.#shutdown.abort(reason);
+  }
+
+  async #dispatch(delivery: Delivery): Promise<void> {
+    let message: Call | Event;
+    let key: PayloadKey | undefined;
+    try {
+      const opened = isEncrypted(delivery) ? await this.#open(delivery) : undefined;
+      key = opened?.key;
+      message = decodeServiceMessage(delivery, opened?.body);
+    } catch (error) {
+      return this.#refuse(delivery, error);
+    }
+    const context = new MessageContext({
+      message,
+      redelivered: delivery.redelivered,
+      shutdown: this.#shutdown.signal,
+      callerFor: this.#options.callerFor,
+    });
+    try {
+      if (message.type === "request") await this.#answer(message, context, delivery, key);
+      else await this.#carryOut(message, context, delivery, key);
+    } finally {
+      context.end();
+    }
+  }
+
+  async #open(delivery: Delivery): Promise<KeyedPayload> {
+    const { privateKey } = this.#options;
+    if (privateKey === undefined) throw new NuropbMessageError("The service takes no encrypted messages");
+    return await decryptRequest(delivery.body, privateKey);
+  }
+
+  /** A message that cannot be read. The caller of an encrypted one is told, since a new public key may help it. */
+  #refuse(delivery: Delivery, error: unknown): void {
+    const { correlationId, replyTo, headers } = delivery.properties;
+    const address = replyAddress(replyTo);
+    const isRequest = isEncrypted(delivery) && headers["nuropb_type"] === "request";
+    if (!isRequest || address === undefined || correlationId === undefined) {
+      this.#options.logger.warn("a message that cannot be read goes to the dead letters", {
+        ...this.#fieldsOf(delivery),
+        reason: textOf(error),
+      });
+      return delivery.reject();
+    }
+    this.#options.logger.warn(
+      "an encrypted request that cannot be read is refused",
+      this.#fieldsOf(delivery),
+    );
+    const refusal = {
+      result: null,
+      error: { error: NuropbMessageError.wireName, description: "The encrypted message cannot be read" },
+      correlationId,
+      traceId: typeof headers["trace_id"] === "string" ? headers["trace_id"] : null,
+      context: {},
+      warning: null,
+    };
+    delivery.reply(encodeResponse(refusal, address));
+    delivery.ack();
+  }
+
+  async #answer(
+    request: Call,
+    context: MessageContext,
+    delivery: Delivery,
+    key: PayloadKey | undefined,
+  ): Promise<void> {
+    const replyTo = replyAddress(request.replyTo);
+    if (replyTo === undefined) {
+      this.#options.logger.warn(
+        "a request without a reply_to that may be answered goes to the dead letters",
+        {
+          ...this.#fieldsOf(delivery),
+        },
+      );
+      return delivery.reject();
+    }
+    try {
+      const result = await this.#call(request, context, key !== undefined);
+      const response = await seal(this.#encode(request, replyTo, result), key);
+      await this.#publishEmitted(context);
+      delivery.reply(response);
+    } catch (thrown) {
+      // Done but not told: as long as another delivery may tell, the request is not finished.
+      const mayRunAgain = thrown instanceof NuropbCallAgain || thrown instanceof UnconfirmedEvents;
+      if (mayRunAgain && !delivery.redelivered) return delivery.requeue();
+      this.#options.logger.debug("a request ended in an error", {
+        ...this.#fieldsOf(delivery),
+        reason: textOf(thrown),
+        ...causeOf(thrown),
+      });
+      const error = errorOf(request, thrown);
+      delivery.reply(await seal(encodeResponse({ ...this.#responseTo(request), error }, replyTo), key));
+      if (thrown instanceof UnconfirmedEvents) return delivery.reject();
+    }
+    delivery.ack();
+  }
+
+  async #carryOut(
+    message: Call | Event,
+    context: MessageContext,
+    delivery: Delivery,
+    key: PayloadKey | undefined,
+  ): Promise<void> {
+    try {
+      if (message.type === "event") await this.#notify(message, context);
+      else await this.#call(message, context, key !== undefined);
+      await this.#publishEmitted(context);
+    } catch (thrown) {
+      const mayRunAgain = thrown instanceof NuropbCallAgain || thrown instanceof UnconfirmedEvents;
+      if (mayRunAgain && !delivery.redelivered) return delivery.requeue();
+      this.#options.logger.error(`a ${message.type} failed and goes to the dead letters`, {
+        ...this.#fieldsOf(delivery),
+        reason: textOf(thrown),
+        ...causeOf(thrown),
+      });
+      return delivery.reject();
+    }
+    delivery.ack();
+  }
+
+  async #call(call: Call, context: MessageContext, encrypted: boolean): Promise<unknown> {
+    const { service, members, description, authorize, contextTokenKey } = this.#options;
+    if (call.method === DESCRIBE_METHOD) return description;
+    const method = members.methods.get(call.method);
+    if (method === undefined) {
+      throw new NuropbHandlingError(`Unknown method ${call.method}`, { code: "UNKNOWN_METHOD" });
+    }
+    const target = `${service}.${method.name}`;
+    const { options } = method;
+    if (options.encrypted === true && !encrypted) {
+      throw new NuropbMessageError(
+        `${target} takes encrypted messages alone: encrypt it to the service's public key`,
+      );
+    }
+    const guard = options.authorize ?? authorize;
+    if (guard !== undefined && guard !== false) {
+      context.claims = await authenticate(guard, contextTokenKey, context);
+      if (options.scopes !== undefined) checkScopes(target, options.scopes, context.claims);
+    }
+    const params = options.params === undefined
+      ? call.params
+      : await validateParams(target, options.params, call.params);
+    return await method.call(params, context);
+  }
+
+  /** Runs every handler whose pattern the topic matches; all must succeed. */
+  async #notify(event: Event, context: MessageContext): Promise<void> {
+    const handlers = this.#options.members.events.filter((handler) => handler.matches(event.topic));
+    if (handlers.length === 0) {
+      throw new NuropbHandlingError(`No handler takes the topic ${event.topic}: is a binding left over?`);
+    }
+    for (const handler of handlers) await handler.call(event.event, context);
+  }
+
+  async #publishEmitted(context: MessageContext): Promise<void> {
+    if (context.emitted.length === 0) return;
+    try {
+      await Promise.all(context.emitted.map(({ topic, event }) => context.mesh.publish(topic, event)));
+    } catch (cause) {
+      throw new UnconfirmedEvents(`The events of the method could not be published: ${textOf(cause)}`, {
+        cause,
+      });
+    }
+  }
+
+  #encode(request: Call, replyTo: string, result: unknown): ReturnType<typeof encodeResponse> {
+    try {
+      return encodeResponse({ ...this.#responseTo(request), result: result ?? null }, replyTo);
+    } catch (cause) {
+      const reason = cause instanceof NuropbValidationError ? cause.description : textOf(cause);
+      throw new NuropbHandlingError(
+        `The result of ${request.service}.${request.method} cannot be sent: ${reason}`,
+        {
+          cause,
+        },
+      );
+    }
+  }
+
+  #responseTo({ correlationId, traceId, context, method }: Call): MeshResponse {
+    const deprecated = this.#options.members.methods.get(method)?.options.deprecated;
+    return { result: null, error: null, correlationId, traceId, context, warning: deprecated ?? null };
+  }
+
+  #fieldsOf({ routingKey, properties, redelivered }: Delivery): Record<string, unknown> {
+    return {
+      service: this.#options.service,
+      routingKey,
+      correlationId: properties.correlationId,
+      redelivered,
+    };
+  }
+}
+
+/** Where an answer may go: to a caller's own queue, and nowhere else that a request might name. */
+function replyAddress(replyTo: string | undefined): string | undefined {
+  if (replyTo === undefined) return undefined;
+  const isDirect = replyTo.startsWith(`${DIRECT_REPLY_TO}.`);
+  return isDirect || (replyTo.startsWith("nuropb-") && replyTo.endsWith("-rq")) ? replyTo : undefined;
+}
+
+/** An answer to an encrypted request is encrypted too. */
+async function seal(response: Message, key: PayloadKey | undefined): Promise<Message> {
+  return key === undefined
+    ? response
+    : withEncryptedBody(response, await encryptResponse(response.body, key));
+}
+
+function errorOf({ service, method }: Call, thrown: unknown): { error: string; description: string } {
+  const error = thrown instanceof NuropbCallAgain
+    ? new NuropbCallAgainReject(`${service}.${method} asked twice to be called again`)
+    : thrown;
+  const { name, description } = toRemote(error);
+  return { error: name, description };
+}
+
+function textOf(thrown: unknown): string {
+  const { name, description } = toRemote(thrown);
+  return `${name}: ${description}`;
+}
+
+/** What lies behind an error, for the service's own log: a caller never gets to see it. */
+function causeOf(thrown: unknown): { cause?: string } {
+  return thrown instanceof NuropbException && thrown.cause !== undefined
+    ? { cause: textOf(thrown.cause) }
+    : {};
+}

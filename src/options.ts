@@ -1,0 +1,191 @@
+/**
+ * The options of the public API, their defaults and their checks.
+ *
+ * @module
+ */
+import { NuropbValidationError } from "./errors.ts";
+
+/** Any object with these four functions: `console`, pino, LogTape and consola fit. */
+export interface Logger {
+  /** Detail for whoever looks for a fault. */
+  debug(message: string, fields?: Record<string, unknown>): void;
+  /** Something changed: connected, service started. */
+  info(message: string, fields?: Record<string, unknown>): void;
+  /** Something is wrong, and the mesh goes on: a message that cannot be read, a lost connection. */
+  warn(message: string, fields?: Record<string, unknown>): void;
+  /** Something failed for good. */
+  error(message: string, fields?: Record<string, unknown>): void;
+}
+
+/** Certificates for `amqps:` and `wss:`. The broker's certificate is always checked. */
+export interface TlsOptions {
+  /** Certificate authorities to trust, PEM. Default: those of the runtime. */
+  ca?: string;
+  /** The client's certificate chain, PEM. */
+  cert?: string;
+  /** The client's private key, PEM. */
+  key?: string;
+}
+
+/** Options of {@linkcode connect}. */
+export interface ConnectOptions {
+  /** How long opening may take, and each answer of the broker after that, in ms. @default {10_000} */
+  connectTimeout?: number;
+  /** How often an idle connection shows that it lives, in ms; silence for twice that ends it. @default {20_000} */
+  heartbeat?: number;
+  /** How long `command` and `publish` wait for the broker's confirm, in ms. @default {30_000} */
+  confirmTimeout?: number;
+  /** The name that the broker's management pages show. @default {"nuropb-mesh"} */
+  name?: string;
+  /** Whether to declare exchanges and queues; `false` for an account without configure permission. @default {true} */
+  declare?: boolean;
+  /**
+   * Where answers come in: RabbitMQ's direct reply-to, or an exclusive queue of the connection.
+   *
+   * @default {"direct"}
+   */
+  replies?: "direct" | "queue";
+  /** How many requests, commands and events may be under way at once. @default {10_000} */
+  maxPending?: number;
+  /** The largest body taken in or sent, in bytes. @default {16_777_216} */
+  maxMessageSize?: number;
+  /** Certificates for `amqps:`. */
+  tls?: TlsOptions;
+  /** Where log lines go. Without one the mesh is silent. */
+  logger?: Logger;
+  /** Gives up opening when it aborts. */
+  signal?: AbortSignal;
+}
+
+/** One fault that a schema found. */
+export interface SchemaIssue {
+  /** What is wrong. */
+  readonly message: string;
+  /** Where it is. */
+  readonly path?: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }> | undefined;
+}
+
+/** What a schema makes of a value. */
+export type SchemaResult<Output = unknown> =
+  | { readonly value: Output; readonly issues?: undefined }
+  | { readonly issues: readonly SchemaIssue[] };
+
+/**
+ * A schema of any library that keeps to Standard Schema 1 (https://standardschema.dev): zod, valibot, arktype…
+ * This is the part of that interface which is used here.
+ */
+export interface StandardSchema<Output = unknown> {
+  /** What the standard puts under this name. */
+  readonly "~standard": {
+    /** The standard's version. */
+    readonly version: 1;
+    /** Checks a value. */
+    readonly validate: (value: unknown) => SchemaResult<Output> | Promise<SchemaResult<Output>>;
+  };
+}
+
+/** A logger that drops everything. */
+export const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} };
+
+/** {@linkcode ConnectOptions} with its defaults filled in. */
+export type CheckedConnectOptions =
+  & Required<Omit<ConnectOptions, "tls" | "logger" | "signal">>
+  & Pick<ConnectOptions, "tls" | "logger">;
+
+/**
+ * Fills in the defaults.
+ *
+ * @throws {NuropbValidationError} naming the option that cannot be used.
+ */
+export function checkConnectOptions(options: ConnectOptions): CheckedConnectOptions {
+  const { logger, tls, replies = "direct", declare = true, name = "nuropb-mesh" } = options;
+  if (replies !== "direct" && replies !== "queue") {
+    throw invalid('replies must be "direct" or "queue"', replies);
+  }
+  if (typeof declare !== "boolean") throw invalid("declare must be a boolean", declare);
+  if (typeof name !== "string") throw invalid("name must be a string", name);
+  for (const level of ["debug", "info", "warn", "error"] as const) {
+    if (logger !== undefined && typeof logger?.[level] !== "function") {
+      throw invalid(`logger must have a function ${level}`, logger);
+    }
+  }
+  const milliseconds = (option: "connectTimeout" | "heartbeat" | "confirmTimeout", standard: number) =>
+    checkInteger(option, options[option] ?? standard, 1, MAX_MILLISECONDS);
+  return {
+    replies,
+    declare,
+    name,
+    connectTimeout: milliseconds("connectTimeout", 10_000),
+    heartbeat: milliseconds("heartbeat", 20_000),
+    confirmTimeout: milliseconds("confirmTimeout", 30_000),
+    maxPending: checkInteger("maxPending", options.maxPending ?? 10_000, 1, MAX_MILLISECONDS),
+    maxMessageSize: checkInteger(
+      "maxMessageSize",
+      options.maxMessageSize ?? 16 * 2 ** 20,
+      1,
+      MAX_MILLISECONDS,
+    ),
+    ...(tls === undefined ? {} : { tls }),
+    ...(logger === undefined ? {} : { logger }),
+  };
+}
+
+/** Checks a whole number, naming the option and the value. */
+export function checkInteger(name: string, value: unknown, minimum: number, maximum: number): number {
+  if (typeof value !== "number" || !Number.isInteger(value) || value < minimum || value > maximum) {
+    throw invalid(`${name} must be a whole number from ${minimum} to ${maximum}`, value);
+  }
+  return value;
+}
+
+/** The largest time in ms that timers and AMQP's expiration both take. */
+export const MAX_MILLISECONDS = 2 ** 31 - 1;
+
+const encoder = new TextEncoder();
+
+/** Checks a service's name or an event's topic: it becomes a routing key, and part of a queue's name. */
+export function checkRoutingKey(what: string, value: unknown, maximumBytes = 255): string {
+  if (typeof value !== "string" || value === "") throw invalid(`${what} must be a non-empty string`, value);
+  if (value.length > maximumBytes / 4 && encoder.encode(value).byteLength > maximumBytes) {
+    throw invalid(`${what} must be at most ${maximumBytes} bytes of UTF-8`, value);
+  }
+  return value;
+}
+
+/** The longest service name whose queue's name still fits AMQP's 255 bytes. */
+const MAX_SERVICE_BYTES = 255 - "nuropb--sq".length;
+
+/** Checks a service's name. */
+export function checkService(name: unknown): string {
+  return checkRoutingKey("The service's name", name, MAX_SERVICE_BYTES);
+}
+
+/** Checks an event's topic, or a pattern of topics. */
+export function checkTopic(topic: unknown): string {
+  return checkRoutingKey("The topic", topic);
+}
+
+/** Checks an object: params, a context. */
+export function checkRecord(what: string, value: unknown): Record<string, unknown> {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw invalid(`${what} must be an object`, value);
+  }
+  return value as Record<string, unknown>;
+}
+
+/** The error for an argument that cannot be used. It names the value, shortened. */
+export function invalid(rule: string, value: unknown, cause?: unknown): NuropbValidationError {
+  return new NuropbValidationError(`${rule}, but is ${show(value)}`, {
+    code: "INVALID_ARGUMENT",
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
+
+/** A value as it is shown in an error: short, and never failing. */
+export function show(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
+  if (typeof value === "bigint") return `${value}n`;
+  if (typeof value === "function") return "a function";
+  if (typeof value === "object" && value !== null) return Array.isArray(value) ? "an array" : "an object";
+  return String(value);
+}

@@ -1,0 +1,69 @@
+/**
+ * Sockets on Node.
+ *
+ * @module
+ */
+import type { Address, ByteSocket, Dial } from "./byte_socket.ts";
+
+/** The part of a `net.Socket` that is used here. */
+interface Socket {
+  setNoDelay(on: boolean): void;
+  on(event: "data", listener: (bytes: Uint8Array) => void): void;
+  on(event: "error", listener: (error: Error) => void): void;
+  on(event: "close" | "connect" | "secureConnect", listener: () => void): void;
+  write(bytes: Uint8Array): void;
+  destroy(error?: Error): void;
+}
+
+interface NodeModules {
+  "node:net": { connect(options: Record<string, unknown>): Socket; isIP(host: string): number };
+  "node:tls": { connect(options: Record<string, unknown>): Socket };
+}
+
+/** What `process` gives without an import that a bundler for the web would stumble over. */
+interface NodeProcess {
+  getBuiltinModule<Name extends keyof NodeModules>(name: Name): NodeModules[Name];
+}
+
+/** Opens a socket with Node's `net` or `tls`. */
+export const dialNode: Dial = (address, signal) =>
+  new Promise((resolve, reject) => {
+    signal.throwIfAborted();
+    const socket = open(address);
+    const abort = () => socket.destroy(signal.reason as Error);
+    signal.addEventListener("abort", abort);
+    const opening = { settled: false };
+    let failure: Error | undefined;
+    const byteSocket: ByteSocket = {
+      ondata: () => {},
+      onclose: () => {},
+      write: (bytes) => socket.write(bytes),
+      close: () => socket.destroy(),
+    };
+    socket.on(address.tls === undefined ? "connect" : "secureConnect", () => {
+      socket.setNoDelay(true);
+      signal.removeEventListener("abort", abort);
+      opening.settled = true;
+      resolve(byteSocket);
+    });
+    socket.on("data", (bytes) => byteSocket.ondata(bytes));
+    socket.on("error", (error) => failure = error);
+    socket.on("close", () => {
+      signal.removeEventListener("abort", abort);
+      if (opening.settled) byteSocket.onclose(failure);
+      else reject(failure ?? new Error("The connection was closed"));
+    });
+  });
+
+function open({ host, port, tls }: Address): Socket {
+  const { process } = globalThis as unknown as { process: NodeProcess };
+  const net = process.getBuiltinModule("node:net");
+  if (tls === undefined) return net.connect({ host, port });
+  return process.getBuiltinModule("node:tls").connect({
+    ...tls,
+    host,
+    port,
+    // A server name in TLS may not be an IP address.
+    servername: net.isIP(host) === 0 ? host : "",
+  });
+}

@@ -1,0 +1,149 @@
+/**
+ * A channel that tells its owner of everything: deliveries, returns, confirms and its own end. It publishes by
+ * itself, since the client's own way keeps a buffer of a whole frame for every unconfirmed message.
+ *
+ * @module
+ */
+import { AMQPChannel } from "@cloudamqp/amqp-client/amqp-channel";
+import type { AMQPMessage } from "@cloudamqp/amqp-client/amqp-message";
+import { NuropbMessageError, NuropbNotDeliveredError, NuropbTransportError } from "../errors.ts";
+import type { Message } from "../message.ts";
+import type { AmqpSocket } from "./amqp_socket.ts";
+
+interface Confirm {
+  readonly messageId: string | undefined;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+  /** Set when the broker sent the message back, which it does before it confirms it. */
+  returned: boolean;
+}
+
+/** A channel of an {@linkcode AmqpSocket}. */
+export class MeshChannel extends AMQPChannel {
+  /** Called with each message for this channel's consumer. */
+  ondelivery: (message: AMQPMessage) => void = () => {};
+  /** Called with each unroutable message that was not published with a confirm. */
+  onreturned: (message: AMQPMessage) => void = () => {};
+  /** Called once if the broker closes the channel, or the connection goes. */
+  onclosed: (error: NuropbTransportError) => void = () => {};
+
+  /** The size of the next message's body when it was dropped for being too large. */
+  oversize: number | undefined;
+
+  readonly #socket: AmqpSocket;
+  readonly #confirms = new Map<number, Confirm>();
+  #lastConfirm = 0;
+
+  /** @param socket The connection. @param id The channel's number. */
+  constructor(socket: AmqpSocket, id: number) {
+    super(socket, id);
+    this.#socket = socket;
+    // The end is told by `onclosed`; the client's own way would also report it as the connection's.
+    this.onerror = () => {};
+  }
+
+  /** Publishes without waiting for anything. */
+  publish(message: Message, mandatory: boolean): void {
+    this.#socket.publish(this.id, message, mandatory);
+  }
+
+  /** Publishes on a channel in confirm mode, and resolves when the broker has taken the message. */
+  confirm(message: Message, mandatory: boolean): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.closed) {
+        return reject(new NuropbTransportError("The channel is closed", { code: "CHANNEL_CLOSED" }));
+      }
+      this.publish(message, mandatory);
+      const messageId = message.properties.messageId;
+      this.#confirms.set(++this.#lastConfirm, { messageId, resolve, reject, returned: false });
+    });
+  }
+
+  /** The broker took, or refused, one message or all up to it. */
+  override publishConfirmed(deliveryTag: number, multiple: boolean, nack: boolean): void {
+    if (!multiple) return this.#settle(deliveryTag, nack);
+    for (const tag of this.#confirms.keys()) {
+      if (tag > deliveryTag) break;
+      this.#settle(tag, nack);
+    }
+  }
+
+  #settle(tag: number, nack: boolean): void {
+    const confirm = this.#confirms.get(tag);
+    if (confirm === undefined) return;
+    this.#confirms.delete(tag);
+    if (nack) {
+      confirm.reject(new NuropbTransportError("The broker refused the message", { code: "CHANNEL_CLOSED" }));
+    } else if (confirm.returned) {
+      confirm.reject(new NuropbNotDeliveredError("No queue takes the message"));
+    } else {
+      confirm.resolve();
+    }
+  }
+
+  /** The broker sent an unroutable message back. */
+  override onReturn(message: AMQPMessage): void {
+    const { messageId } = message.properties;
+    if (messageId !== undefined) {
+      for (const confirm of this.#confirms.values()) {
+        if (confirm.messageId === messageId && !confirm.returned) {
+          confirm.returned = true;
+          return;
+        }
+      }
+    }
+    this.onreturned(message);
+  }
+
+  /** A message came. Handed on at once: the client would wait a microtask, and look for a consumer by its tag. */
+  override deliver(message: AMQPMessage): void {
+    this.ondelivery(message);
+  }
+
+  /** The channel ended: by us without an error, else with one. */
+  override setClosed(error?: Error): void {
+    const wasOpen = !this.closed;
+    super.setClosed(error);
+    const reason = error === undefined ? undefined : transportError(error);
+    for (const confirm of this.#confirms.values()) {
+      confirm.reject(reason ?? new NuropbTransportError("The channel was closed", { code: "CLOSED" }));
+    }
+    this.#confirms.clear();
+    if (wasOpen && reason !== undefined) this.onclosed(reason);
+  }
+}
+
+const codesByReplyCode: Readonly<Record<string, NuropbTransportError["code"]>> = {
+  "320": "CONNECTION_LOST",
+  "403": "ACCESS_REFUSED",
+  "404": "NOT_FOUND",
+  "405": "PRECONDITION_FAILED",
+  "406": "PRECONDITION_FAILED",
+  "530": "ACCESS_REFUSED",
+};
+
+/**
+ * The error for one of the client's, without it as a cause: it holds the whole connection, password included.
+ * A broker's own reason ends in its reply code, as in `… NOT_FOUND - no queue 'x' (404)`.
+ */
+export function transportError(error: Error): NuropbTransportError {
+  if (error instanceof NuropbTransportError) return error;
+  if (error.message === "Channel is closed") {
+    return new NuropbTransportError("The broker closed the channel", { code: "CHANNEL_CLOSED" });
+  }
+  const [, text, replyCode] =
+    /^(?:channel \d+|connection) closed: ([\s\S]*) \((\d+)\)$/.exec(error.message) ?? [];
+  if (text === undefined || replyCode === undefined) {
+    return new NuropbTransportError(`The connection to the broker failed: ${error.message}`);
+  }
+  const code = /vhost .* not found/.test(text) ? "VHOST_NOT_FOUND" : codesByReplyCode[replyCode];
+  return new NuropbTransportError(`The broker refused: ${text}`, { code: code ?? "CHANNEL_CLOSED" });
+}
+
+/** The error for headers that fit no frame. */
+export function headersTooLarge(frameMax: number, cause: unknown): NuropbMessageError {
+  return new NuropbMessageError(
+    `The message's properties and headers must fit one frame of ${frameMax} bytes: put less into them`,
+    { code: "MESSAGE_TOO_LARGE", cause },
+  );
+}

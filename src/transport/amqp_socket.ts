@@ -1,0 +1,287 @@
+/**
+ * The AMQP client over any byte socket: framing, joined writes, heartbeats and timeouts, written once.
+ *
+ * @module
+ */
+import { AMQPBaseClient } from "@cloudamqp/amqp-client/amqp-base-client";
+import { AMQPView } from "@cloudamqp/amqp-client/amqp-view";
+import { NuropbMessageError, NuropbTransportError } from "../errors.ts";
+import type { Message } from "../message.ts";
+import type { ByteSocket } from "../runtime/byte_socket.ts";
+import { headersTooLarge, MeshChannel, transportError } from "./amqp_channel.ts";
+import { FrameReader } from "./frame_reader.ts";
+import { WriteBuffer } from "./write_buffer.ts";
+
+/** What the connection is to be like. */
+export interface AmqpSettings {
+  readonly vhost: string;
+  readonly username: string;
+  readonly password: string;
+  /** Shown by the broker's management pages. */
+  readonly name: string;
+  /** In ms. */
+  readonly heartbeat: number;
+  /** How long the broker may take to answer an AMQP method, in ms. */
+  readonly methodTimeout: number;
+  /** The largest body that may come in or go out, in bytes. */
+  readonly maxMessageSize: number;
+}
+
+const FRAME_MAX = 131_072;
+const FRAME_OVERHEAD = 8;
+const PROTOCOL_HEADER = new Uint8Array([65, 77, 81, 80, 0, 0, 9, 1]);
+const HEARTBEAT_FRAME = new Uint8Array([8, 0, 0, 0, 0, 0, 0, 0xce]);
+const BASIC_CLASS = 60;
+const BASIC_PUBLISH = 40;
+/** How long the broker may take to say goodbye, in ms. */
+const CLOSE_TIMEOUT = 2_000;
+
+/** One AMQP connection. It lives once. */
+export class AmqpSocket extends AMQPBaseClient {
+  /** Called once when the connection is gone, with the reason unless it was closed from here. */
+  onend: (error?: NuropbTransportError) => void = () => {};
+
+  readonly #socket: ByteSocket;
+  readonly #maxMessageSize: number;
+  readonly #methodTimeout: number;
+  readonly #output: WriteBuffer;
+  readonly #input: FrameReader;
+  /** Where a message's method and header frames are put together. */
+  readonly #scratch = new AMQPView(new ArrayBuffer(FRAME_MAX));
+  readonly #scratchBytes = new Uint8Array(this.#scratch.buffer);
+  #ended: { readonly error: NuropbTransportError } | undefined;
+  #heartbeatTimer: ReturnType<typeof setInterval> | undefined;
+  #received = true;
+  #silentTicks = 0;
+  #sent = true;
+
+  /** @param socket An open socket, owned from now on. @param settings Who connects, and how. */
+  constructor(socket: ByteSocket, settings: AmqpSettings) {
+    const { vhost, username, password, name, heartbeat, maxMessageSize } = settings;
+    super(vhost, username, password, name, "web", FRAME_MAX, Math.ceil(heartbeat / 1000));
+    this.onerror = () => {};
+    this.ondisconnect = (error) => {
+      // The answer to the broker's goodbye must leave before the socket closes.
+      this.#output.flush();
+      this.end(transportError(error ?? new Error("closed by the broker")));
+    };
+    this.#socket = socket;
+    this.#maxMessageSize = maxMessageSize;
+    this.#methodTimeout = settings.methodTimeout;
+    this.#output = new WriteBuffer((bytes) => {
+      this.#sent = true;
+      socket.write(bytes);
+    });
+    this.#input = new FrameReader(FRAME_MAX, maxMessageSize, {
+      onframes: (bytes) => this.parseFrames(new AMQPView(bytes.buffer, bytes.byteOffset, bytes.byteLength)),
+      onoversize: (channel, bodySize) => {
+        const owner = this.channels[channel];
+        if (owner instanceof MeshChannel) owner.oversize = bodySize;
+      },
+    });
+    socket.ondata = (bytes) => this.#receive(bytes);
+    socket.onclose = (error) =>
+      this.end(
+        new NuropbTransportError("The connection to the broker was lost", error ? { cause: error } : {}),
+      );
+  }
+
+  /** Shakes hands with the broker. */
+  override async connect(): Promise<this> {
+    await this.method("the handshake", () =>
+      new Promise<void>((resolve, reject) => {
+        this.connectPromise = [() => resolve(), reject];
+        this.#output.append(PROTOCOL_HEADER);
+      }));
+    if (this.heartbeat > 0) {
+      // Two ticks a beat, so that a silence of two beats is four of them.
+      this.#heartbeatTimer = setInterval(() => this.#beat(), this.heartbeat * 500);
+    }
+    return this;
+  }
+
+  /** Opens a channel. */
+  openChannel(): Promise<MeshChannel> {
+    const free = this.channels.findIndex((channel) => channel === undefined);
+    const id = free === -1 ? this.channels.length : free;
+    if (this.channelMax > 0 && id > this.channelMax) {
+      return Promise.reject(
+        new NuropbTransportError(
+          `The broker allows ${this.channelMax} channels a connection: use another one`,
+        ),
+      );
+    }
+    const channel = new MeshChannel(this, id);
+    this.channels[id] = channel;
+    return this.method("to open a channel", () => channel.open()).then(() => channel);
+  }
+
+  /** Runs an AMQP method that the broker answers. Rejects when it does not in time, and ends the connection then. */
+  method<Result>(what: string, run: () => Promise<Result>): Promise<Result> {
+    if (this.#ended !== undefined) return Promise.reject(this.#ended.error);
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.end(
+          new NuropbTransportError(`The broker did not answer ${what} within ${this.#methodTimeout} ms`, {
+            code: "TIMEOUT",
+          }),
+        );
+      }, this.#methodTimeout);
+      const fail = (error: Error) => {
+        clearTimeout(timer);
+        this.#methods.delete(fail);
+        reject(transportError(error));
+      };
+      this.#methods.add(fail);
+      run().then((result) => {
+        clearTimeout(timer);
+        this.#methods.delete(fail);
+        resolve(result);
+      }, fail);
+    });
+  }
+
+  /** Methods under way: the client forgets some of them when the connection goes. */
+  readonly #methods = new Set<(error: Error) => void>();
+
+  /** Queues bytes. Never rejects, since the client leaves its rejections unhandled: `end` fails what waits. */
+  override send(bytes: Uint8Array): Promise<void> {
+    if (this.#ended === undefined) this.#output.append(bytes);
+    return sent;
+  }
+
+  /** @throws {NuropbMessageError} when the body is larger than may be sent. */
+  checkSize({ body }: Message): void {
+    if (body.byteLength > this.#maxMessageSize) {
+      throw new NuropbMessageError(
+        `The message's body of ${body.byteLength} bytes is larger than maxMessageSize, ${this.#maxMessageSize} bytes`,
+        { code: "MESSAGE_TOO_LARGE" },
+      );
+    }
+  }
+
+  /**
+   * Queues a message.
+   *
+   * @throws {NuropbMessageError} when its body is too large, or its headers do not fit a frame.
+   */
+  publish(channel: number, message: Message, mandatory: boolean): void {
+    if (this.#ended !== undefined) throw this.#ended.error;
+    this.checkSize(message);
+    const size = this.#encodeHead(channel, message, mandatory);
+    this.#output.append(this.#scratchBytes.subarray(0, size));
+    const { body } = message;
+    const part = this.frameMax - FRAME_OVERHEAD;
+    for (let position = 0; position < body.byteLength; position += part) {
+      this.#appendBodyFrame(channel, body.subarray(position, position + part));
+    }
+  }
+
+  /** Says goodbye and closes. Never rejects. */
+  async shutdown(): Promise<void> {
+    if (this.#ended !== undefined) return;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const timeout = new Promise<void>((resolve) => timer = setTimeout(resolve, CLOSE_TIMEOUT));
+    await Promise.race([this.close("closed by its owner").catch(() => {}), timeout]);
+    clearTimeout(timer);
+    this.end();
+  }
+
+  /** Ends the connection at once; everything that waits for it fails. */
+  end(error?: NuropbTransportError): void {
+    if (this.#ended !== undefined) return;
+    const reason = error ?? new NuropbTransportError("The connection was closed", { code: "CLOSED" });
+    this.#ended = { error: reason };
+    this.closed = true;
+    clearInterval(this.#heartbeatTimer);
+    this.#socket.close();
+    this.connectPromise?.[1](reason);
+    delete this.connectPromise;
+    this.closePromise?.[0]();
+    delete this.closePromise;
+    for (const channel of this.channels) channel?.setClosed(reason);
+    for (const fail of [...this.#methods]) fail(reason);
+    this.onend(error);
+  }
+
+  /** @inheritdoc */
+  protected override closeSocket(): void {
+    this.end();
+  }
+
+  #receive(bytes: Uint8Array): void {
+    if (this.#ended !== undefined) return;
+    this.#received = true;
+    try {
+      this.#input.push(bytes);
+    } catch (error) {
+      const text = error instanceof Error ? error.message : String(error);
+      this.end(new NuropbTransportError(`The broker sent what is not AMQP 0-9-1: ${text}`));
+    }
+  }
+
+  #beat(): void {
+    this.#silentTicks = this.#received ? 0 : this.#silentTicks + 1;
+    this.#received = false;
+    if (this.#silentTicks >= 4) {
+      this.end(new NuropbTransportError(`The broker was silent for ${2 * this.heartbeat} s: two heartbeats`));
+      return;
+    }
+    if (!this.#sent) this.#output.append(HEARTBEAT_FRAME);
+    this.#sent = false;
+  }
+
+  #encodeHead(channel: number, message: Message, mandatory: boolean): number {
+    const view = this.#scratch;
+    const { exchange, routingKey, properties, body } = message;
+    view.setUint8(0, 1);
+    view.setUint16(1, channel);
+    view.setUint16(7, BASIC_CLASS);
+    view.setUint16(9, BASIC_PUBLISH);
+    view.setUint16(11, 0);
+    let at = 13;
+    at += view.setShortString(at, exchange);
+    at += view.setShortString(at, routingKey);
+    view.setUint8(at++, mandatory ? 1 : 0);
+    view.setUint8(at++, 0xce);
+    view.setUint32(3, at - FRAME_OVERHEAD);
+
+    const header = at;
+    view.setUint8(at, 2);
+    view.setUint16(at + 1, channel);
+    view.setUint16(at + 7, BASIC_CLASS);
+    view.setUint16(at + 9, 0);
+    view.setUint32(at + 11, 0);
+    view.setUint32(at + 15, body.byteLength);
+    at += 19;
+    const { persistent, ...rest } = properties;
+    try {
+      at += view.setProperties(
+        at,
+        {
+          ...rest,
+          ...(persistent === true ? { deliveryMode: 2 } : {}),
+        } as Parameters<AMQPView["setProperties"]>[1],
+      );
+      view.setUint8(at++, 0xce);
+    } catch (cause) {
+      throw headersTooLarge(this.frameMax, cause);
+    }
+    if (at - header > this.frameMax) throw headersTooLarge(this.frameMax, undefined);
+    view.setUint32(header + 3, at - header - FRAME_OVERHEAD);
+    return at;
+  }
+
+  #appendBodyFrame(channel: number, part: Uint8Array): void {
+    const view = this.#scratch;
+    view.setUint8(0, 3);
+    view.setUint16(1, channel);
+    view.setUint32(3, part.byteLength);
+    this.#output.append(this.#scratchBytes.subarray(0, 7));
+    this.#output.append(part);
+    this.#output.append(FRAME_END);
+  }
+}
+
+const FRAME_END = new Uint8Array([0xce]);
+const sent = Promise.resolve();

@@ -1,0 +1,349 @@
+/**
+ * Keeps a connection open: connects, and when it is lost connects anew and sets its consumers up again.
+ *
+ * @module
+ */
+import { abortable, deferred, sleep } from "../deferred.ts";
+import type { Deferred } from "../deferred.ts";
+import { NuropbException, NuropbTransportError } from "../errors.ts";
+import type { Message } from "../message.ts";
+import type { Logger } from "../options.ts";
+import type {
+  Connection,
+  ConnectionHandlers,
+  ConsumeOptions,
+  Consumer,
+  Delivery,
+  OpenConnection,
+} from "./transport.ts";
+
+/** Where a mesh stands with its broker. */
+export type MeshStatus =
+  /** A connection is being opened. */
+  | { readonly state: "connecting"; readonly attempt: number }
+  /** Connected; consumers run. */
+  | { readonly state: "open" }
+  /** The connection was lost or could not be opened; the next attempt comes after `delay` ms. */
+  | {
+    readonly state: "waiting";
+    readonly attempt: number;
+    readonly delay: number;
+    readonly error: NuropbTransportError;
+  }
+  /** Its owner closes it. */
+  | { readonly state: "closing" }
+  /** Closed for good. */
+  | { readonly state: "closed" };
+
+/** What the supervisor tells its owner. */
+export interface SupervisorHandlers extends Pick<ConnectionHandlers, "onreply" | "onreturn" | "onreset"> {
+  /** The status changed. */
+  onstatus(status: MeshStatus): void;
+}
+
+const FIRST_DELAY = 100;
+const LONGEST_DELAY = 30_000;
+
+/** Holds at most one open {@linkcode Connection}. */
+export class Supervisor {
+  readonly #brokers: readonly OpenConnection[];
+  readonly #handlers: SupervisorHandlers;
+  readonly #connectTimeout: number;
+  readonly #logger: Logger;
+  readonly #consumers = new Set<SupervisedConsumer>();
+  readonly #closing = new AbortController();
+  #status: MeshStatus = { state: "connecting", attempt: 1 };
+  #connection: Connection | undefined;
+  /** Settles when a connection is open, or never will be. */
+  #opened: Deferred<Connection> = deferred();
+  #nextBroker = 0;
+
+  /**
+   * @param brokers One for each url of the cluster.
+   * @param handlers Told of answers and of the status.
+   * @param connectTimeout In ms, for each attempt.
+   * @param logger Told of losses and attempts.
+   */
+  constructor(
+    brokers: readonly OpenConnection[],
+    handlers: SupervisorHandlers,
+    connectTimeout: number,
+    logger: Logger,
+  ) {
+    this.#brokers = brokers;
+    this.#handlers = handlers;
+    this.#connectTimeout = connectTimeout;
+    this.#logger = logger;
+  }
+
+  /** Where it stands. */
+  get status(): MeshStatus {
+    return this.#status;
+  }
+
+  /** The connection, if one is open now. */
+  get connection(): Connection | undefined {
+    return this.#connection;
+  }
+
+  /**
+   * Connects for the first time, trying each broker once.
+   *
+   * @throws {NuropbTransportError} the last broker's refusal.
+   */
+  async open(signal: AbortSignal | undefined): Promise<void> {
+    for (let left = this.#brokers.length; left > 0; left--) {
+      try {
+        this.#setOpen(await this.#connect(signal));
+        return;
+      } catch (error) {
+        if (left === 1 || signal?.aborted) {
+          this.#transition({ state: "closed" });
+          throw error;
+        }
+        this.#logger.warn("broker not reached, trying the next one", { reason: reasonOf(error) });
+      }
+    }
+  }
+
+  /** Waits for an open connection. Rejects with the signal's reason, or when the mesh is closed. */
+  async ready(signal?: AbortSignal): Promise<Connection> {
+    return this.#connection ?? await abortable(this.#opened.promise, signal);
+  }
+
+  /** Publishes with a confirm; over a lost connection again, until the broker has confirmed it. */
+  async publish(message: Message, mandatory: boolean, signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const connection = await this.ready(signal);
+      try {
+        return await connection.publish(message, mandatory);
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!isLost(error)) throw error;
+      }
+    }
+  }
+
+  /**
+   * Consumes, and goes on after each reconnection.
+   *
+   * @param options Asked anew each time, so that a queue of one connection's own gets a name of its own.
+   * @throws {NuropbTransportError} when the broker refuses the first time.
+   */
+  async consume(
+    options: () => ConsumeOptions,
+    ondelivery: (delivery: Delivery) => void,
+    signal?: AbortSignal,
+  ): Promise<Consumer> {
+    const consumer = new SupervisedConsumer(options, ondelivery, {
+      onend: (error) => this.#restore(consumer, error),
+      onclosed: () => this.#consumers.delete(consumer),
+    });
+    for (;;) {
+      const connection = await this.ready(signal);
+      try {
+        await abortable(consumer.attach(connection), signal);
+        this.#consumers.add(consumer);
+        return consumer;
+      } catch (error) {
+        if (signal?.aborted || !isLost(error)) throw error;
+      }
+    }
+  }
+
+  /** Closes for good. */
+  async close(): Promise<void> {
+    if (this.#status.state === "closing" || this.#status.state === "closed") return;
+    this.#transition({ state: "closing" });
+    const closed = new NuropbTransportError("The mesh was closed", { code: "CLOSED" });
+    this.#closing.abort(closed);
+    this.#opened.reject(closed);
+    const connection = this.#connection;
+    this.#connection = undefined;
+    await connection?.close();
+    this.#transition({ state: "closed" });
+  }
+
+  #transition(status: MeshStatus): void {
+    this.#status = status;
+    this.#handlers.onstatus(status);
+  }
+
+  #setOpen(connection: Connection): void {
+    this.#connection = connection;
+    this.#opened.resolve(connection);
+    this.#transition({ state: "open" });
+  }
+
+  /** One attempt, at the next broker in turn. */
+  async #connect(signal?: AbortSignal): Promise<Connection> {
+    const open = this.#brokers[this.#nextBroker++ % this.#brokers.length]!;
+    const attempt = new AbortController();
+    const timer = setTimeout(() => {
+      attempt.abort(
+        new NuropbTransportError(`The broker did not answer within ${this.#connectTimeout} ms`, {
+          code: "CONNECT_FAILED",
+        }),
+      );
+    }, this.#connectTimeout);
+    const abort = () => attempt.abort(signal?.reason ?? this.#closing.signal.reason);
+    signal?.addEventListener("abort", abort);
+    this.#closing.signal.addEventListener("abort", abort);
+    if (signal?.aborted || this.#closing.signal.aborted) abort();
+    let connection: Connection | undefined;
+    let lost: NuropbTransportError | undefined;
+    try {
+      connection = await open({
+        onreply: this.#handlers.onreply,
+        onreturn: this.#handlers.onreturn,
+        onreset: this.#handlers.onreset,
+        onclose: (error) => {
+          lost = error ?? new NuropbTransportError("The broker closed the connection");
+          if (connection !== undefined && connection === this.#connection) this.#lose(lost);
+        },
+      }, attempt.signal);
+      await abortable(this.#attachAll(connection), attempt.signal);
+      if (lost !== undefined) throw lost;
+      return connection;
+    } catch (error) {
+      await connection?.close();
+      throw error;
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+      this.#closing.signal.removeEventListener("abort", abort);
+    }
+  }
+
+  async #attachAll(connection: Connection): Promise<void> {
+    await Promise.all([...this.#consumers].map(async (consumer) => {
+      try {
+        await consumer.attach(connection);
+      } catch (error) {
+        if (isLost(error)) throw error;
+        this.#restore(consumer, error as NuropbTransportError);
+      }
+    }));
+  }
+
+  #lose(reason: NuropbTransportError): void {
+    this.#connection = undefined;
+    if (this.#closing.signal.aborted) return;
+    this.#opened = deferred();
+    this.#logger.warn("connection to the broker lost", { reason: reason.message });
+    this.#handlers.onreset(new NuropbTransportError(reason.message, { cause: reason }));
+    this.#reconnect(reason).catch(() => {
+      // Closed meanwhile.
+    });
+  }
+
+  async #reconnect(lost: NuropbTransportError): Promise<void> {
+    let error = lost;
+    for (let attempt = 1;; attempt++) {
+      const delay = backOff(attempt);
+      this.#transition({ state: "waiting", attempt, delay, error });
+      await sleep(delay, this.#closing.signal);
+      this.#transition({ state: "connecting", attempt });
+      try {
+        const connection = await this.#connect();
+        this.#logger.info("connected to the broker again", { attempt });
+        return this.#setOpen(connection);
+      } catch (reason) {
+        this.#closing.signal.throwIfAborted();
+        error = reason instanceof NuropbTransportError
+          ? reason
+          : new NuropbTransportError(`The connection could not be opened: ${reasonOf(reason)}`, {
+            cause: reason,
+          });
+        this.#logger.warn("broker not reached", { attempt, reason: error.message });
+      }
+    }
+  }
+
+  /** Sets a consumer up again that the broker ended, while the connection goes on. */
+  async #restore(consumer: SupervisedConsumer, error: NuropbTransportError): Promise<void> {
+    this.#logger.warn("consumer ended by the broker", { reason: error.message });
+    for (let attempt = 1; !consumer.closed; attempt++) {
+      try {
+        await sleep(backOff(attempt), this.#closing.signal);
+        const connection = this.#connection;
+        // A new connection sets up every consumer by itself.
+        if (connection === undefined || consumer.closed) return;
+        await consumer.attach(connection);
+        this.#logger.info("consumer set up again", { attempt });
+        return;
+      } catch (reason) {
+        if (this.#closing.signal.aborted || isLost(reason)) return;
+        this.#logger.error("consumer could not be set up again", { attempt, reason: reasonOf(reason) });
+      }
+    }
+  }
+}
+
+/** A consumer that outlives its connection. */
+class SupervisedConsumer implements Consumer {
+  closed = false;
+  readonly #options: () => ConsumeOptions;
+  readonly #ondelivery: (delivery: Delivery) => void;
+  readonly #owner: { onend(error: NuropbTransportError): void; onclosed(): void };
+  #current: Consumer | undefined;
+
+  constructor(
+    options: () => ConsumeOptions,
+    ondelivery: (delivery: Delivery) => void,
+    owner: { onend(error: NuropbTransportError): void; onclosed(): void },
+  ) {
+    this.#options = options;
+    this.#ondelivery = ondelivery;
+    this.#owner = owner;
+  }
+
+  async attach(connection: Connection): Promise<void> {
+    const consumer = await connection.consume(this.#options(), {
+      ondelivery: this.#ondelivery,
+      onend: (error) => {
+        // When the whole connection goes, the next one attaches every consumer.
+        if (!this.closed && !isLost(error)) this.#owner.onend(error);
+      },
+    });
+    this.#current = consumer;
+    if (this.closed) await consumer.close();
+  }
+
+  async cancel(): Promise<void> {
+    this.#forget();
+    await ignoreLoss(this.#current?.cancel());
+  }
+
+  async close(): Promise<void> {
+    this.#forget();
+    await ignoreLoss(this.#current?.close());
+  }
+
+  #forget(): void {
+    this.closed = true;
+    this.#owner.onclosed();
+  }
+}
+
+/** Exponential, between half and all of it at random, so that a crowd does not come back at once. */
+function backOff(attempt: number): number {
+  const delay = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** (attempt - 1));
+  return Math.round(delay * (0.5 + Math.random() / 2));
+}
+
+function isLost(error: unknown): boolean {
+  return error instanceof NuropbException && (error.code === "CONNECTION_LOST" || error.code === "TIMEOUT");
+}
+
+async function ignoreLoss(operation: Promise<void> | undefined): Promise<void> {
+  try {
+    await operation;
+  } catch {
+    // The connection is gone, and the consumer with it.
+  }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,97 @@
+/**
+ * What the mesh asks of a broker. One {@linkcode Connection} lives once, from open to closed; the supervisor makes
+ * a new one when it is lost. RabbitMQ (`amqp.ts`) and the embedded broker (`memory.ts`) each give one.
+ *
+ * @module
+ */
+import type { NuropbException, NuropbTransportError } from "../errors.ts";
+import type { Message } from "../message.ts";
+import type { Declaration } from "./topology.ts";
+
+/** A message that a queue gave to a consumer. Exactly one of `ack`, `reject` and `requeue` settles it. */
+export interface Delivery extends Message {
+  /** Whether it was delivered before, and not settled. */
+  readonly redelivered: boolean;
+  /** Publishes on the consumer's own channel, so that the broker takes it before a later `ack`. */
+  reply(message: Message): void;
+  /** Done: the broker forgets it. */
+  ack(): void;
+  /** Not to be handled: the broker moves it to the dead letters. */
+  reject(): void;
+  /** Back to the queue, for any consumer. */
+  requeue(): void;
+}
+
+/** How to consume. */
+export interface ConsumeOptions {
+  /** The queue to take messages from. */
+  readonly queue: string;
+  /** What is declared first. Empty where the account may not declare. */
+  readonly topology: readonly Declaration[];
+  /** How many messages may be unsettled at once. */
+  readonly prefetch: number;
+}
+
+/** What a consumer is told. Neither may throw. */
+export interface ConsumerHandlers {
+  /** A message came. */
+  ondelivery(delivery: Delivery): void;
+  /** The broker cancelled the consumer or closed its channel; not called after `close`. */
+  onend(error: NuropbTransportError): void;
+}
+
+/** A running consumer. */
+export interface Consumer {
+  /** Takes no more messages; those delivered can still be settled. */
+  cancel(): Promise<void>;
+  /** Ends it; what is unsettled goes back to the queue. */
+  close(): Promise<void>;
+}
+
+/** What a connection tells its owner. None may throw. */
+export interface ConnectionHandlers {
+  /** An answer came. */
+  onreply(message: Message): void;
+  /** A request that `send` took came back: no queue takes its routing key. */
+  onreturn(message: Message): void;
+  /** Answers to requests sent until now will not come; the connection itself goes on. */
+  onreset(error: NuropbException): void;
+  /** The connection is gone. Called once; without an error after `close`. */
+  onclose(error?: NuropbTransportError): void;
+}
+
+/** One open connection to a broker. */
+export interface Connection {
+  /** What a request puts into `reply_to`. */
+  readonly replyTo: string;
+  /**
+   * Publishes a request, mandatory and without a confirm: its answer is its confirm.
+   *
+   * @throws {NuropbMessageError} when its headers or body are too large.
+   */
+  send(message: Message): void;
+  /**
+   * Publishes and waits for the broker's confirm.
+   *
+   * @throws {NuropbNotDeliveredError} when `mandatory` and no queue takes it.
+   * @throws {NuropbTransportError} when the broker refused it, or the connection was lost before the confirm.
+   */
+  publish(message: Message, mandatory: boolean): Promise<void>;
+  /**
+   * Declares on a channel of its own, so that a refusal harms nothing else.
+   *
+   * @throws {NuropbTransportError} with the broker's reason.
+   */
+  declare(declarations: readonly Declaration[]): Promise<void>;
+  /**
+   * Declares and starts to consume, on a channel of its own. Resolves when the broker has confirmed the consumer.
+   *
+   * @throws {NuropbTransportError} with the broker's reason.
+   */
+  consume(options: ConsumeOptions, handlers: ConsumerHandlers): Promise<Consumer>;
+  /** Says goodbye to the broker and closes. Never rejects. */
+  close(): Promise<void>;
+}
+
+/** Opens a connection. Aborting the signal gives up and rejects with its reason. */
+export type OpenConnection = (handlers: ConnectionHandlers, signal: AbortSignal) => Promise<Connection>;

@@ -1,0 +1,55 @@
+/**
+ * Joins writes: everything appended in one turn leaves in one write.
+ *
+ * @module
+ */
+
+const SLAB_SIZE = 65_536;
+
+/** Collects bytes and hands them on once the running microtasks are through. */
+export class WriteBuffer {
+  readonly #write: (bytes: Uint8Array) => void;
+  /** Handed-on parts of a slab belong to the socket, so a slab is filled once and never reused. */
+  #slab = new Uint8Array(SLAB_SIZE);
+  #start = 0;
+  #end = 0;
+  #scheduled = false;
+
+  /** @param write Takes the joined bytes. */
+  constructor(write: (bytes: Uint8Array) => void) {
+    this.#write = write;
+  }
+
+  /** Copies the bytes, so the caller may reuse them at once. */
+  append(bytes: Uint8Array): void {
+    if (bytes.byteLength > this.#slab.byteLength - this.#end) this.#renew(bytes.byteLength);
+    this.#slab.set(bytes, this.#end);
+    this.#end += bytes.byteLength;
+    if (!this.#scheduled) {
+      this.#scheduled = true;
+      queueMicrotask(this.#flushScheduled);
+    }
+  }
+
+  /** Hands on what there is, now. */
+  flush(): void {
+    if (this.#start === this.#end) return;
+    const bytes = this.#slab.subarray(this.#start, this.#end);
+    this.#start = this.#end;
+    this.#write(bytes);
+  }
+
+  readonly #flushScheduled = (): void => {
+    this.#scheduled = false;
+    this.flush();
+  };
+
+  #renew(needed: number): void {
+    const pending = this.#end - this.#start;
+    const slab = new Uint8Array(Math.max(SLAB_SIZE, 2 * (pending + needed)));
+    slab.set(this.#slab.subarray(this.#start, this.#end));
+    this.#slab = slab;
+    this.#start = 0;
+    this.#end = pending;
+  }
+}

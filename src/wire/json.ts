@@ -1,0 +1,139 @@
+/**
+ * JSON as it crosses the mesh: strict in what is written, and reading what Python's `json` writes.
+ *
+ * @module
+ */
+import { NuropbMessageError } from "../errors.ts";
+import { invalid } from "../options.ts";
+
+/** How deep arrays and objects may be nested, both ways. */
+export const MAX_DEPTH = 100;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true });
+
+/**
+ * Writes a value as JSON text.
+ *
+ * @param what What the value is, for the error: `params`, `event`…
+ * @throws {NuropbValidationError} naming the path of the first part that JSON would drop, change or refuse.
+ */
+export function stringify(what: string, value: unknown): string {
+  const fault = findFault(value, 0);
+  if (fault !== undefined) {
+    throw invalid(`${what}${fault.path} must be something that JSON can carry`, fault.value);
+  }
+  try {
+    return JSON.stringify(value) ?? "null";
+  } catch (error) {
+    throw invalid(`${what} must be something that JSON can carry`, value, error);
+  }
+}
+
+/** Text to UTF-8. */
+export function encodeText(text: string): Uint8Array {
+  return encoder.encode(text);
+}
+
+/**
+ * Reads JSON. Python's bare `NaN`, `Infinity` and `-Infinity` become those numbers; an integer past 2^53 is rounded
+ * to the nearest number.
+ *
+ * @throws {NuropbMessageError} when it is no UTF-8, no JSON, or nested too deep.
+ */
+export function parse(bytes: Uint8Array): unknown {
+  let text: string;
+  try {
+    text = decoder.decode(bytes);
+  } catch (cause) {
+    throw new NuropbMessageError("The body is not UTF-8", { cause });
+  }
+  const value = parseText(text);
+  // A text shorter than two brackets per level cannot be too deep, which spares most messages the walk.
+  if (text.length > 2 * MAX_DEPTH && isDeeper(value, MAX_DEPTH)) {
+    throw new NuropbMessageError(`The body is nested deeper than ${MAX_DEPTH} levels`);
+  }
+  return value;
+}
+
+function parseText(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    const numbers = text.includes("NaN") || text.includes("Infinity") ? parsePython(text) : undefined;
+    if (numbers !== undefined) return numbers.value;
+    throw new NuropbMessageError("The body is not JSON", { cause });
+  }
+}
+
+const stringOrBareNumber = /"(?:[^"\\]|\\.)*"|-?\bInfinity\b|\bNaN\b/g;
+
+/** Turns Python's bare words into marked strings, and those into numbers while parsing. */
+function parsePython(text: string): { value: unknown } | undefined {
+  // Unguessable, so that no text of the message can pass for a mark.
+  const mark = crypto.randomUUID();
+  const marked = text.replace(
+    stringOrBareNumber,
+    (token) => token.startsWith('"') ? token : `"${mark}${token}"`,
+  );
+  try {
+    const value: unknown = JSON.parse(
+      marked,
+      (_key, value: unknown) =>
+        typeof value === "string" && value.startsWith(mark) ? Number(value.slice(mark.length)) : value,
+    );
+    return { value };
+  } catch {
+    return undefined;
+  }
+}
+
+interface Fault {
+  path: string;
+  value: unknown;
+}
+
+/** The first part of a value that JSON would not carry as it is. */
+function findFault(value: unknown, depth: number): Fault | undefined {
+  switch (typeof value) {
+    case "string":
+    case "boolean":
+    case "undefined":
+      return undefined;
+    case "number":
+      return Number.isFinite(value) ? undefined : { path: "", value };
+    case "object":
+      if (value === null) return undefined;
+      break;
+    default:
+      return { path: "", value };
+  }
+  if (depth >= MAX_DEPTH) return { path: ` (at ${MAX_DEPTH} levels: a cycle?)`, value };
+  if (Array.isArray(value)) {
+    for (let index = 0; index < value.length; index++) {
+      const fault = findFault(value[index], depth + 1);
+      if (fault !== undefined) return { path: `[${index}]${fault.path}`, value: fault.value };
+    }
+    return undefined;
+  }
+  if (typeof (value as { toJSON?: unknown }).toJSON === "function") return undefined;
+  if (
+    value instanceof Map || value instanceof Set || ArrayBuffer.isView(value) || value instanceof ArrayBuffer
+  ) {
+    return { path: "", value: value.constructor.name };
+  }
+  for (const key of Object.keys(value)) {
+    const fault = findFault((value as Record<string, unknown>)[key], depth + 1);
+    if (fault !== undefined) return { path: `.${key}${fault.path}`, value: fault.value };
+  }
+  return undefined;
+}
+
+function isDeeper(value: unknown, levels: number): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  if (levels === 0) return true;
+  for (const item of Array.isArray(value) ? value : Object.values(value)) {
+    if (isDeeper(item, levels - 1)) return true;
+  }
+  return false;
+}

@@ -1,0 +1,88 @@
+/**
+ * Runs every test on every runtime, beside a RabbitMQ of its own.
+ *
+ * deno task test [--runtime deno,bun,node20,node22,node24] [--only PATH_SUBSTRING] [--jobs N]
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { runJob } from "./support/job.ts";
+import { type Plan, prepare, runsOn } from "./support/prepare.ts";
+import { stopAll } from "./support/processes.ts";
+import { Progress } from "./support/progress.ts";
+import { Report } from "./support/report.ts";
+import { readOptions } from "./support/run_options.ts";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const cache = join(root, ".cache");
+
+async function main(): Promise<boolean> {
+  const { runtimes, only, jobs } = readOptions();
+  const tests = (await filesBelow("tests", "_test.ts")).filter((test) => test.includes(only));
+  const scripts = await filesBelow("tests", "_script.ts");
+  await Deno.mkdir(cache, { recursive: true });
+  const folder = await Deno.makeTempDir({ dir: cache, prefix: "run-" });
+  try {
+    using progress = new Progress();
+    const report = new Report(progress.print);
+    const stopped = stopOnSignal();
+    if (tests.length === 0) report.fail("--only", `There is no test with ${only} in its path`);
+    else await runAll({ root, cache, folder, runtimes, tests, scripts }, jobs, progress, report, stopped);
+    if (stopped.aborted) return false;
+    return report.end(Deno.env.get("CI") === "true");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+async function runAll(
+  plan: Plan,
+  jobs: number,
+  progress: Progress,
+  report: Report,
+  stopped: AbortSignal,
+): Promise<void> {
+  await using prepared = await prepare(plan, progress, report);
+  const { runtimes, setting } = prepared;
+  for (const runtime of runtimes) {
+    const started = Date.now();
+    const queue = plan.tests.filter((test) => runsOn(runtime, test));
+    const work = async () => {
+      for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
+        const result = await progress.during(`${runtime.name} ${file}`, runJob({ runtime, file }, setting));
+        if (stopped.aborted) return;
+        report.add(result);
+      }
+    };
+    await Promise.all(Array.from({ length: jobs }, work));
+    if (stopped.aborted) return;
+    report.summarize(runtime.name, (Date.now() - started) / 1_000);
+  }
+}
+
+/** Ends what was started when the user stops the run, so that it comes to its end by itself. */
+function stopOnSignal(): AbortSignal {
+  const controller = new AbortController();
+  const signals: Deno.Signal[] = ["SIGINT", "SIGTERM", "SIGHUP"];
+  for (const signal of signals) {
+    Deno.addSignalListener(signal, () => {
+      controller.abort();
+      void stopAll();
+    });
+  }
+  return controller.signal;
+}
+
+/** The files below a folder of the repository with this ending, by path. */
+async function filesBelow(folder: string, ending: string): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(join(root, folder))) {
+    const path = `${folder}/${name}`;
+    if (isDirectory) found.push(...await filesBelow(path, ending));
+    else if (name.endsWith(ending)) found.push(path);
+  }
+  return found.toSorted();
+}
+
+Deno.exit(await main() ? 0 : 1);

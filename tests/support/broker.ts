@@ -1,0 +1,33 @@
+/**
+ * Finds the broker that the tests use.
+ *
+ * @module
+ */
+import { installDebianPackage, isRoot } from "./debian.ts";
+import { type Broker, brokerAt, plainBrokerAt } from "./management.ts";
+import { hasRabbitmq, startRabbitmq } from "./rabbitmq.ts";
+import type { Found } from "./found.ts";
+
+/**
+ * Starts a broker from the RabbitMQ on this machine, or from Debian's package, which it installs as root; else takes
+ * the one that NUROPB_TEST_URL (and NUROPB_TEST_MANAGEMENT_URL) names.
+ *
+ * @param folder For the files of the broker, else the system's temporary folder.
+ */
+export async function findBroker(folder?: string): Promise<Found<Broker>> {
+  if (!await hasRabbitmq() && isRoot()) await installDebianPackage("rabbitmq-server").catch(() => {});
+  // Once more, as someone may have taken a port that was free a moment ago.
+  if (await hasRabbitmq()) return { found: await startRabbitmq(folder).catch(() => startRabbitmq(folder)) };
+  const url = Deno.env.get("NUROPB_TEST_URL");
+  if (url === undefined) {
+    return { missing: "install rabbitmq-server, or run as root on Debian, or set NUROPB_TEST_URL" };
+  }
+  const broker = brokerAt(url, Deno.env.get("NUROPB_TEST_MANAGEMENT_URL") ?? managementUrlOf(url));
+  return { found: await broker.answers() ? broker : plainBrokerAt(url) };
+}
+
+/** The API listens 10000 above AMQP's port unless configured otherwise. */
+function managementUrlOf(url: string): string {
+  const { hostname, port } = new URL(url);
+  return `http://${hostname}:${Number(port === "" ? 5672 : port) + 10_000}`;
+}
