@@ -204,6 +204,7 @@ export class MeshConnection extends MeshCaller implements Mesh {
       logger,
       ids: new IdSource(),
       confirmTimeout: options.confirmTimeout,
+      integers: options.integers,
       warned: new Set(),
       confirms: { pending: 0, max: options.maxPending },
     };
@@ -257,7 +258,7 @@ export class MeshConnection extends MeshCaller implements Mesh {
         ),
       read: (delivery) => {
         try {
-          const message = decodeEvent(delivery);
+          const message = decodeEvent(delivery, this.#options.integers);
           return () => {
             delivery.ack();
             return this.#eventMessage<Payload>(message, delivery.redelivered, options.signal);

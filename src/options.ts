@@ -47,6 +47,12 @@ export interface ConnectOptions {
   replies?: "direct" | "queue";
   /** How many requests, commands and events may be under way at once. @default {10_000} */
   maxPending?: number;
+  /**
+   * How integers past 2^53, which Python sends, are read: rounded to the nearest number, or as a BigInt.
+   *
+   * @default {"number"}
+   */
+  integers?: "number" | "bigint";
   /** The largest body taken in or sent, in bytes. @default {16_777_216} */
   maxMessageSize?: number;
   /** Certificates for `amqps:`. */
@@ -98,9 +104,13 @@ export type CheckedConnectOptions =
  * @throws {NuropbValidationError} naming the option that cannot be used.
  */
 export function checkConnectOptions(options: ConnectOptions): CheckedConnectOptions {
-  const { logger, tls, replies = "direct", declare = true, name = "nuropb-mesh" } = options;
+  const { logger, tls, replies = "direct", declare = true, name = "nuropb-mesh", integers = "number" } =
+    options;
   if (replies !== "direct" && replies !== "queue") {
     throw invalid('replies must be "direct" or "queue"', replies);
+  }
+  if (integers !== "number" && integers !== "bigint") {
+    throw invalid('integers must be "number" or "bigint"', integers);
   }
   if (typeof declare !== "boolean") throw invalid("declare must be a boolean", declare);
   if (typeof name !== "string") throw invalid("name must be a string", name);
@@ -114,6 +124,7 @@ export function checkConnectOptions(options: ConnectOptions): CheckedConnectOpti
   return {
     replies,
     declare,
+    integers,
     name,
     connectTimeout: milliseconds("connectTimeout", 10_000),
     heartbeat: milliseconds("heartbeat", 20_000),
@@ -139,7 +150,7 @@ export function checkInteger(name: string, value: unknown, minimum: number, maxi
 }
 
 /** The largest time in ms that timers and AMQP's expiration both take. */
-export const MAX_MILLISECONDS = 2 ** 31 - 1;
+export const MAX_MILLISECONDS: number = 2 ** 31 - 1;
 
 const encoder = new TextEncoder();
 

@@ -20,6 +20,7 @@ import { serviceQueue, serviceTopology } from "./transport/topology.ts";
 import type { Consumer } from "./transport/transport.ts";
 import { generateServiceKey, importPrivateKey } from "./wire/encryption.ts";
 import type { PrivateKeyInput, ServiceKey } from "./wire/encryption.ts";
+import { ServiceKeys } from "./wire/session_keys.ts";
 
 /** Options of {@linkcode serve}; those of `connect` are for the service's own connection. */
 export interface ServeOptions<Instance extends object = object, Claims = unknown> extends ConnectOptions {
@@ -144,7 +145,8 @@ export async function serve<Instance extends object, Claims = unknown>(
     members,
     authorize,
     contextTokenKey,
-    privateKey: key?.privateKey,
+    keys: key && new ServiceKeys(key.privateKey),
+    integers: options.integers ?? mesh.options.integers,
     logger: options.logger ?? mesh.options.logger ?? silent,
     description: describeService({
       name,

@@ -25,8 +25,9 @@ async function main(): Promise<boolean> {
   const folder = await Deno.makeTempDir({ dir: cache, prefix: "run-" });
   try {
     using progress = new Progress();
-    const report = new Report(progress.print);
     const stopped = stopOnSignal();
+    // What fails after that fails for no other reason.
+    const report = new Report((line) => stopped.aborted || progress.print(line));
     if (tests.length === 0) report.fail("--only", `There is no test with ${only} in its path`);
     else await runAll({ root, cache, folder, runtimes, tests, scripts }, jobs, progress, report, stopped);
     if (stopped.aborted) return false;
@@ -50,13 +51,11 @@ async function runAll(
     const queue = plan.tests.filter((test) => runsOn(runtime, test));
     const work = async () => {
       for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-        const result = await progress.during(`${runtime.name} ${file}`, runJob({ runtime, file }, setting));
+        report.add(await progress.during(`${runtime.name} ${file}`, runJob({ runtime, file }, setting)));
         if (stopped.aborted) return;
-        report.add(result);
       }
     };
     await Promise.all(Array.from({ length: jobs }, work));
-    if (stopped.aborted) return;
     report.summarize(runtime.name, (Date.now() - started) / 1_000);
   }
 }

@@ -35,6 +35,7 @@ import {
 import type { Supervisor } from "../transport/supervisor.ts";
 import { EVENTS_EXCHANGE, RPC_EXCHANGE } from "../transport/topology.ts";
 import { decryptResponse } from "../wire/encryption.ts";
+import type { Integers } from "../wire/json.ts";
 import { decodeResponse, encodeCall, encodeEvent, isEncrypted } from "../wire/envelope.ts";
 import type { Call } from "../wire/envelope.ts";
 import { closedError, notDelivered } from "./correlator.ts";
@@ -58,6 +59,7 @@ export interface CallerCore {
   readonly ids: IdSource;
   readonly logger: Logger;
   readonly confirmTimeout: number;
+  readonly integers: Integers;
   readonly discovery: Discovery;
   readonly sealer: Sealer;
   /** Methods whose warning was logged. */
@@ -101,7 +103,7 @@ export class MeshCaller implements Caller {
     // The params are looked at in any case before anything is sent.
     const message = encodeCall(call, RPC_EXCHANGE);
     const response = this.#core.sealer.isKnownPlain(call, options.encrypted)
-      ? decodeResponse(await this.#send(message, call, ttl, signal))
+      ? this.#read(call, await this.#send(message, call, ttl, signal))
       : await this.#sendSealed(call, message, options.encrypted, Date.now() + ttl, signal);
     if (response.warning !== null) this.#warn(service, method, response.warning);
     return response;
@@ -200,13 +202,21 @@ export class MeshCaller implements Caller {
   ): Promise<MeshResponse> {
     const { sealer, ids } = this.#core;
     const first = await sealer.seal(call, plain, encrypted, deadline, signal);
-    const response = await this.#exchange(call, first, deadline, signal);
-    const refused = response.error?.error === NuropbMessageError.wireName;
-    if (!refused || !await sealer.hasChanged(call, first.description, deadline, signal)) return response;
-    // Under a new id, so that a second answer to the first one is not taken for its own.
-    const again = { ...call, correlationId: ids.next() };
-    const second = await sealer.seal(again, encodeCall(again, RPC_EXCHANGE), encrypted, deadline, signal);
-    return await this.#exchange(again, second, deadline, signal);
+    const outcome = await this.#exchange(call, first, deadline, signal).catch((error: unknown) => {
+      // A Python service that could not read the request answers what cannot be read in turn.
+      if (error instanceof NuropbMessageError) return error;
+      throw error;
+    });
+    const refused = outcome instanceof NuropbMessageError ||
+      outcome.error?.error === NuropbMessageError.wireName;
+    if (refused && await sealer.hasChanged(call, first.description, deadline, signal)) {
+      // Under a new id, so that a second answer to the first one is not taken for its own.
+      const again = { ...call, correlationId: ids.next() };
+      const second = await sealer.seal(again, encodeCall(again, RPC_EXCHANGE), encrypted, deadline, signal);
+      return await this.#exchange(again, second, deadline, signal);
+    }
+    if (outcome instanceof NuropbMessageError) throw outcome;
+    return outcome;
   }
 
   async #exchange(
@@ -216,10 +226,18 @@ export class MeshCaller implements Caller {
     signal: AbortSignal | undefined,
   ): Promise<MeshResponse> {
     const answer = await this.#send(message, call, timeLeft(call, deadline), signal);
-    const opened = key !== undefined && isEncrypted(answer)
-      ? await decryptResponse(answer.body, key)
-      : answer.body;
-    return decodeResponse(answer, opened);
+    if (key === undefined) return this.#read(call, answer);
+    if (isEncrypted(answer)) return this.#read(call, answer, await decryptResponse(answer.body, key));
+    // A service that could not open the request has no key for its answer: that may be an error, and no result.
+    const refusal = this.#read(call, answer);
+    if (refusal.error !== null) return refusal;
+    throw new NuropbMessageError(`${call.service}.${call.method} answered an encrypted request in plain`);
+  }
+
+  #read({ service, method, correlationId }: Call, answer: Message, body?: Uint8Array): MeshResponse {
+    const response = decodeResponse(answer, body, this.#core.integers);
+    if (response.correlationId === correlationId) return response;
+    throw new NuropbMessageError(`The answer to ${service}.${method} is one to another request`);
   }
 
   /** Passes a service's remark on to the log, once for each method. */

@@ -52,7 +52,11 @@ export class Discovery {
     }
     let key = this.#keys.get(publicKey);
     if (key === undefined) {
-      key = importPublicKey(publicKey);
+      key = importPublicKey(publicKey).catch((cause: unknown) => {
+        throw new NuropbMessageError(`Nothing can be encrypted to ${name}: its public key cannot be used`, {
+          cause,
+        });
+      });
       this.#keys.set(publicKey, key);
     }
     return await key;

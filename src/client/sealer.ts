@@ -8,10 +8,10 @@ import { withDeadline } from "../deferred.ts";
 import { NuropbNotDeliveredError, NuropbTimeoutError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import type { Logger } from "../options.ts";
-import { encryptRequest } from "../wire/encryption.ts";
 import type { PayloadKey } from "../wire/encryption.ts";
 import { DESCRIBE_METHOD, withEncryptedBody } from "../wire/envelope.ts";
 import type { Call } from "../wire/envelope.ts";
+import { CallerKeys } from "../wire/session_keys.ts";
 import { notDelivered } from "./correlator.ts";
 import type { Discovery } from "./discovery.ts";
 
@@ -31,6 +31,7 @@ const COMMAND_PATIENCE = 2_000;
 export class Sealer {
   readonly #discovery: Discovery;
   readonly #logger: Logger;
+  readonly #keys = new CallerKeys();
 
   /** @param discovery Asks services. @param logger Told of a command that goes out plain unasked. */
   constructor(discovery: Discovery, logger: Logger) {
@@ -63,7 +64,7 @@ export class Sealer {
       return { message: plain, key: undefined, description };
     }
     const publicKey = await this.#discovery.publicKey(description);
-    const { body, key } = await encryptRequest(plain.body, publicKey);
+    const { body, key } = await this.#keys.encrypt(plain.body, publicKey);
     return { message: withEncryptedBody(plain, body), key, description };
   }
 

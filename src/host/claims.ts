@@ -17,11 +17,13 @@ export type Authorize<Claims = unknown> = (token: string, ctx: Context) => Claim
 /** What an {@linkcode Authorize} function gives: the type for a method's `ctx: Context<ClaimsOf<typeof authorize>>`. */
 export type ClaimsOf<Function extends Authorize> = NonNullable<Awaited<ReturnType<Function>>>;
 
+const REFUSED = "The bearer token was refused";
+
 /**
  * The claims of a message's sender.
  *
  * @param tokenKey Where in the context the token is.
- * @throws {NuropbAuthenticationError} which says nothing about the token; what `authorize` threw is its cause.
+ * @throws {NuropbAuthenticationError} which says nothing about the token; one that `authorize` threw as it is.
  */
 export async function authenticate(authorize: Authorize, tokenKey: string, ctx: Context): Promise<unknown> {
   const carried = Object.hasOwn(ctx.raw, tokenKey) ? ctx.raw[tokenKey] : undefined;
@@ -32,10 +34,13 @@ export async function authenticate(authorize: Authorize, tokenKey: string, ctx: 
   let claims: unknown;
   try {
     claims = await authorize(token, ctx);
-  } catch (cause) {
-    throw new NuropbAuthenticationError("The bearer token was refused", { cause });
+  } catch (error) {
+    if (error instanceof NuropbAuthenticationError) throw error;
+    // Its text may hold the token, so that only its name is for the log.
+    const name = error instanceof Error ? error.name : typeof error;
+    throw new NuropbAuthenticationError(REFUSED, { cause: new Error(`authorize threw a ${name}`) });
   }
-  if (!isSomething(claims)) throw new NuropbAuthenticationError("The bearer token was refused");
+  if (!isSomething(claims)) throw new NuropbAuthenticationError(REFUSED);
   return claims;
 }
 

@@ -26,7 +26,7 @@ import type { Message } from "../message.ts";
 import type { Logger } from "../options.ts";
 import { DIRECT_REPLY_TO } from "../transport/topology.ts";
 import type { Delivery } from "../transport/transport.ts";
-import { decryptRequest, encryptResponse } from "../wire/encryption.ts";
+import { encryptResponse } from "../wire/encryption.ts";
 import type { KeyedPayload, PayloadKey } from "../wire/encryption.ts";
 import {
   decodeServiceMessage,
@@ -36,6 +36,8 @@ import {
   withEncryptedBody,
 } from "../wire/envelope.ts";
 import type { Call, Event } from "../wire/envelope.ts";
+import type { Integers } from "../wire/json.ts";
+import type { ServiceKeys } from "../wire/session_keys.ts";
 import { authenticate, checkScopes } from "./claims.ts";
 import type { Authorize } from "./claims.ts";
 import { MessageContext } from "./context.ts";
@@ -52,7 +54,9 @@ export interface DispatcherOptions {
   /** The answer to `nuropb_describe`. */
   readonly description: Record<string, unknown>;
   /** Opens encrypted messages; absent when the service takes none. */
-  readonly privateKey: CryptoKey | undefined;
+  readonly keys: ServiceKeys | undefined;
+  /** How integers past 2^53 are read. */
+  readonly integers: Integers;
   /** Says who calls a method that has no `authorize` of its own. */
   readonly authorize: Authorize | undefined;
   /** Where in a message's context the bearer token is. */
@@ -114,7 +118,7 @@ export class Dispatcher {
     try {
       const opened = isEncrypted(delivery) ? await this.#open(delivery) : undefined;
       key = opened?.key;
-      message = decodeServiceMessage(delivery, opened?.body);
+      message = decodeServiceMessage(delivery, opened?.body, this.#options.integers);
     } catch (error) {
       return this.#refuse(delivery, error);
     }
@@ -132,10 +136,10 @@ export class Dispatcher {
     }
   }
 
-  async #open(delivery: Delivery): Promise<KeyedPayload> {
-    const { privateKey } = this.#options;
-    if (privateKey === undefined) throw new NuropbMessageError("The service takes no encrypted messages");
-    return await decryptRequest(delivery.body, privateKey);
+  async #open({ body }: Delivery): Promise<KeyedPayload> {
+    const { keys } = this.#options;
+    if (keys === undefined) throw new NuropbMessageError("The service takes no encrypted messages");
+    return await keys.decrypt(body);
   }
 
   /** A message that cannot be read. The caller of an encrypted one is told, since a new public key may help it. */
@@ -191,11 +195,7 @@ export class Dispatcher {
       // Done but not told: as long as another delivery may tell, the request is not finished.
       const mayRunAgain = thrown instanceof NuropbCallAgain || thrown instanceof UnconfirmedEvents;
       if (mayRunAgain && !delivery.redelivered) return delivery.requeue();
-      this.#options.logger.debug("a request ended in an error", {
-        ...this.#fieldsOf(delivery),
-        reason: textOf(thrown),
-        ...causeOf(thrown),
-      });
+      this.#logFailure(delivery, thrown);
       const error = errorOf(request, thrown);
       delivery.reply(await seal(encodeResponse({ ...this.#responseTo(request), error }, replyTo), key));
       if (thrown instanceof UnconfirmedEvents) return delivery.reject();
@@ -283,6 +283,12 @@ export class Dispatcher {
         },
       );
     }
+  }
+
+  /** The caller is told; only what it does not get to see is worth more than a line for whoever looks for a fault. */
+  #logFailure(delivery: Delivery, thrown: unknown): void {
+    const fields = { ...this.#fieldsOf(delivery), reason: textOf(thrown), ...causeOf(thrown) };
+    this.#options.logger["cause" in fields ? "warn" : "debug"]("a request ended in an error", fields);
   }
 
   #responseTo({ correlationId, traceId, context, method }: Call): MeshResponse {

@@ -27,7 +27,9 @@ export interface ServiceKey {
 
 /** A payload and the key that it, and later the answer, is encrypted with. */
 export interface KeyedPayload {
+  /** Encrypted where it goes out, plain where it came in. */
   readonly body: Uint8Array<ArrayBuffer>;
+  /** For the answer. */
   readonly key: PayloadKey;
 }
 
@@ -41,6 +43,8 @@ export class PayloadKey {
   readonly #firstPart: Uint8Array;
 
   /**
+   * Keeps the key in both of its forms.
+   *
    * @param fernet Encrypts the payloads.
    * @param firstPart The same key encrypted to the service, in base64. An answer begins with it, too: nobody reads
    *   it there, and to echo it costs nothing where Python encrypts anew.
@@ -128,10 +132,15 @@ export async function generateServiceKey(): Promise<ServiceKey> {
  * @returns The body to send, and the key that will decrypt the answer.
  */
 export async function encryptRequest(body: Uint8Array, publicKey: CryptoKey): Promise<KeyedPayload> {
+  const key = await createPayloadKey(publicKey);
+  return { body: await key.encrypt(body), key };
+}
+
+/** Makes a key that a service's private key opens. */
+export async function createPayloadKey(publicKey: CryptoKey): Promise<PayloadKey> {
   const { key, text } = FernetKey.generate();
-  const [wrapped, token] = await Promise.all([subtle().encrypt(RSA, publicKey, text), key.encrypt(body)]);
-  const firstPart = encodeBase64(new Uint8Array(wrapped), "base64");
-  return { body: join(firstPart, token), key: new PayloadKey(key, firstPart) };
+  const wrapped = new Uint8Array(await subtle().encrypt(RSA, publicKey, text));
+  return new PayloadKey(key, encodeBase64(wrapped, "base64"));
 }
 
 /**

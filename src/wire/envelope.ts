@@ -8,6 +8,7 @@ import { NuropbMessageError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import { show } from "../options.ts";
 import { encodeText, parse, stringify } from "./json.ts";
+import type { Integers } from "./json.ts";
 
 /** The only protocol version that a Python peer accepts. */
 export const PROTOCOL_VERSION = "0.1.1";
@@ -175,14 +176,18 @@ function headers(type: MessageType, traceId: string | null): Record<string, unkn
  * @param body The decrypted body of an encrypted message.
  * @throws {NuropbMessageError} when it is none of NuroPb's, of another version, or lacks something.
  */
-export function decodeServiceMessage(message: Message, body: Uint8Array = message.body): Call | Event {
+export function decodeServiceMessage(
+  message: Message,
+  body: Uint8Array = message.body,
+  integers?: Integers,
+): Call | Event {
   const type = readType(message);
   if (type === "response") throw new NuropbMessageError("A response came in on a service's queue");
-  return type === "event" ? decodeEvent(message) : decodeCall(type, message, body);
+  return type === "event" ? decodeEvent(message, integers) : decodeCall(type, message, body, integers);
 }
 
-function decodeCall(type: Call["type"], message: Message, bytes: Uint8Array): Call {
-  const body = readBody(type, message, bytes);
+function decodeCall(type: Call["type"], message: Message, bytes: Uint8Array, integers?: Integers): Call {
+  const body = readBody(type, message, bytes, integers);
   const { replyTo, expiration } = message.properties;
   return {
     type,
@@ -202,10 +207,10 @@ function decodeCall(type: Call["type"], message: Message, bytes: Uint8Array): Ca
  *
  * @throws {NuropbMessageError} when it is no event, of another version, or lacks something.
  */
-export function decodeEvent(message: Message): Event {
+export function decodeEvent(message: Message, integers?: Integers): Event {
   const type = readType(message);
   if (type !== "event") throw new NuropbMessageError(`Expected an event, but it is a ${type}`);
-  const body = readBody("event", message);
+  const body = readBody("event", message, message.body, integers);
   return {
     type,
     topic: body.topic as string,
@@ -222,10 +227,18 @@ export function decodeEvent(message: Message): Event {
  *
  * @throws {NuropbMessageError} when it is no answer, of another version, or lacks something.
  */
-export function decodeResponse(message: Message, bytes: Uint8Array = message.body): MeshResponse {
+export function decodeResponse(
+  message: Message,
+  bytes: Uint8Array = message.body,
+  integers?: Integers,
+): MeshResponse {
   const type = readType(message);
   if (type !== "response") throw new NuropbMessageError(`Expected a response, but it is a ${type}`);
-  const body = readBody("response", message, bytes);
+  const body = readBody("response", message, bytes, integers);
+  // Also of what was decrypted: the header alone does not tell that it is no request sent back.
+  if (body.tag !== "response") {
+    throw new NuropbMessageError(`Expected a response, but it is a ${show(body.tag)}`);
+  }
   return {
     result: body.result ?? null,
     error: readError(body.error),
@@ -262,14 +275,19 @@ function readType(message: Message): MessageType {
   return type as MessageType;
 }
 
-function readBody(type: MessageType, message: Message, bytes = message.body): Record<string, unknown> {
+function readBody(
+  type: MessageType,
+  message: Message,
+  bytes: Uint8Array,
+  integers?: Integers,
+): Record<string, unknown> {
   if (message.oversize !== undefined) {
     throw new NuropbMessageError(
       `The ${type}'s body of ${message.oversize} bytes is larger than maxMessageSize allows`,
       { code: "MESSAGE_TOO_LARGE" },
     );
   }
-  const body = parse(bytes);
+  const body = parse(bytes, integers);
   if (!isRecord(body)) throw new NuropbMessageError(`The body must be an object, but is ${show(body)}`);
   for (const [field, kind] of Object.entries(requiredFields[type])) {
     const value = body[field];

@@ -24,21 +24,10 @@ export class FernetKey {
 
   private constructor(secret: Uint8Array<ArrayBuffer>) {
     const { subtle } = globalThis.crypto;
-    const half = SECRET_BYTES / 2;
-    this.#signing = subtle.importKey(
-      "raw",
-      secret.subarray(0, half),
-      { name: "HMAC", hash: "SHA-256" },
-      false,
-      [
-        "sign",
-        "verify",
-      ],
-    );
-    this.#encrypting = subtle.importKey("raw", secret.subarray(half), "AES-CBC", false, [
-      "encrypt",
-      "decrypt",
-    ]);
+    const [forSigning, forEncrypting] = [secret.subarray(0, 16), secret.subarray(16)];
+    const hmac = { name: "HMAC", hash: "SHA-256" };
+    this.#signing = subtle.importKey("raw", forSigning, hmac, false, ["sign", "verify"]);
+    this.#encrypting = subtle.importKey("raw", forEncrypting, "AES-CBC", false, ["encrypt", "decrypt"]);
   }
 
   /** A new key, and its 44 characters of text: the one time that they are seen. */

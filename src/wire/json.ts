@@ -35,20 +35,22 @@ export function encodeText(text: string): Uint8Array {
   return encoder.encode(text);
 }
 
+/** How integers past 2^53 are read: rounded to the nearest number, or as a BigInt. */
+export type Integers = "number" | "bigint";
+
 /**
- * Reads JSON. Python's bare `NaN`, `Infinity` and `-Infinity` become those numbers; an integer past 2^53 is rounded
- * to the nearest number.
+ * Reads JSON. Python's bare `NaN`, `Infinity` and `-Infinity` become those numbers.
  *
  * @throws {NuropbMessageError} when it is no UTF-8, no JSON, or nested too deep.
  */
-export function parse(bytes: Uint8Array): unknown {
+export function parse(bytes: Uint8Array, integers: Integers = "number"): unknown {
   let text: string;
   try {
     text = decoder.decode(bytes);
   } catch (cause) {
     throw new NuropbMessageError("The body is not UTF-8", { cause });
   }
-  const value = parseText(text);
+  const value = parseText(text, integers);
   // A text shorter than two brackets per level cannot be too deep, which spares most messages the walk.
   if (text.length > 2 * MAX_DEPTH && isDeeper(value, MAX_DEPTH)) {
     throw new NuropbMessageError(`The body is nested deeper than ${MAX_DEPTH} levels`);
@@ -56,36 +58,37 @@ export function parse(bytes: Uint8Array): unknown {
   return value;
 }
 
-function parseText(text: string): unknown {
+function parseText(text: string, integers: Integers): unknown {
   try {
-    return JSON.parse(text);
+    return integers === "bigint" && longNumber.test(text) ? parseSpecials(text, integers) : JSON.parse(text);
   } catch (cause) {
-    const numbers = text.includes("NaN") || text.includes("Infinity") ? parsePython(text) : undefined;
-    if (numbers !== undefined) return numbers.value;
+    try {
+      if (text.includes("NaN") || text.includes("Infinity")) return parseSpecials(text, integers);
+    } catch {
+      // Not JSON for another reason.
+    }
     throw new NuropbMessageError("The body is not JSON", { cause });
   }
 }
 
-const stringOrBareNumber = /"(?:[^"\\]|\\.)*"|-?\bInfinity\b|\bNaN\b/g;
+const longNumber = /\d{16}/;
+const bareWord = /^-?(?:NaN|Infinity)$/;
+/** Strings are matched so that nothing in them is. */
+const stringWordOrNumber = /"(?:[^"\\]|\\.)*"|-?\bInfinity\b|\bNaN\b|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 
-/** Turns Python's bare words into marked strings, and those into numbers while parsing. */
-function parsePython(text: string): { value: unknown } | undefined {
+/** Parses what `JSON.parse` alone does not: such tokens are marked as strings, and read from there. */
+function parseSpecials(text: string, integers: Integers): unknown {
   // Unguessable, so that no text of the message can pass for a mark.
   const mark = crypto.randomUUID();
-  const marked = text.replace(
-    stringOrBareNumber,
-    (token) => token.startsWith('"') ? token : `"${mark}${token}"`,
-  );
-  try {
-    const value: unknown = JSON.parse(
-      marked,
-      (_key, value: unknown) =>
-        typeof value === "string" && value.startsWith(mark) ? Number(value.slice(mark.length)) : value,
-    );
-    return { value };
-  } catch {
-    return undefined;
-  }
+  const isSpecial = (token: string) =>
+    bareWord.test(token) ||
+    (integers === "bigint" && /^-?\d+$/.test(token) && !Number.isSafeInteger(Number(token)));
+  const marked = text.replace(stringWordOrNumber, (token) => isSpecial(token) ? `"${mark}${token}"` : token);
+  return JSON.parse(marked, (_key, value: unknown) => {
+    if (typeof value !== "string" || !value.startsWith(mark)) return value;
+    const token = value.slice(mark.length);
+    return bareWord.test(token) ? Number(token) : BigInt(token);
+  });
 }
 
 interface Fault {

@@ -15,12 +15,15 @@ import type { Found } from "./found.ts";
  * @param folder For the files of the broker, else the system's temporary folder.
  */
 export async function findBroker(folder?: string): Promise<Found<Broker>> {
-  if (!await hasRabbitmq() && isRoot()) await installDebianPackage("rabbitmq-server").catch(() => {});
+  let trouble = "";
+  if (!await hasRabbitmq() && isRoot()) {
+    await installDebianPackage("rabbitmq-server").catch((error) => trouble = ` (${error})`);
+  }
   // Once more, as someone may have taken a port that was free a moment ago.
   if (await hasRabbitmq()) return { found: await startRabbitmq(folder).catch(() => startRabbitmq(folder)) };
   const url = Deno.env.get("NUROPB_TEST_URL");
   if (url === undefined) {
-    return { missing: "install rabbitmq-server, or run as root on Debian, or set NUROPB_TEST_URL" };
+    return { missing: `install rabbitmq-server, or run as root on Debian, or set NUROPB_TEST_URL${trouble}` };
   }
   const broker = brokerAt(url, Deno.env.get("NUROPB_TEST_MANAGEMENT_URL") ?? managementUrlOf(url));
   return { found: await broker.answers() ? broker : plainBrokerAt(url) };

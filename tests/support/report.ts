@@ -21,11 +21,11 @@ export class Report {
   readonly #perRuntime = new Map<RuntimeName, Counts>();
   readonly #failures: string[] = [];
   readonly #skips: string[] = [];
-  readonly #print: (line: string) => void;
+  readonly #print: (line: string) => unknown;
   /** Whether anything is missing on this machine, so that a file may have no test to run. */
   #incomplete = false;
 
-  constructor(print: (line: string) => void) {
+  constructor(print: (line: string) => unknown) {
     this.#print = print;
   }
 
