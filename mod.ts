@@ -49,6 +49,7 @@ export type {
 } from "./src/calls.ts";
 export { bearer } from "./src/host/bearer.ts";
 export type { BearerClaims, BearerOptions } from "./src/host/bearer.ts";
+export type { BearerKeyOptions, JsonWebKeySet } from "./src/host/bearer_keys.ts";
 export type { Authorize, ClaimsOf } from "./src/host/claims.ts";
 export type { Context } from "./src/host/context.ts";
 export { event, method } from "./src/host/methods.ts";

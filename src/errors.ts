@@ -198,6 +198,16 @@ export class NuropbCallAgain extends NuropbException {
   static override readonly wireName: string = "NuropbCallAgain";
   /** The code when none is given. */
   static override readonly defaultCode: NuropbErrorCode = "CALL_AGAIN";
+
+  /**
+   * Makes one, to be thrown.
+   *
+   * @param description Why, for the service's own log.
+   * @param options The cause.
+   */
+  constructor(description = "The method asked to be called again", options: NuropbErrorOptions = {}) {
+    super(description, options);
+  }
 }
 
 /** What the caller gets when the second delivery asked to be called again too. */

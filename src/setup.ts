@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { connect, DEFAULT_URL, MeshConnection } from "./mesh.ts";
 import { NuropbTransportError } from "./errors.ts";
+import { connect, DEFAULT_URL } from "./mesh.ts";
+import { MeshConnection } from "./mesh_connection.ts";
 import { invalid } from "./options.ts";
 import type { ConnectOptions } from "./options.ts";
 import { environment } from "./runtime/dial.ts";

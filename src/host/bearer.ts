@@ -8,7 +8,7 @@ import type { JWTHeaderParameters } from "jose";
 import { NuropbAuthenticationError } from "../errors.ts";
 import { checkInteger, checkRecord, invalid, MAX_MILLISECONDS } from "../options.ts";
 import { findKey, keySource } from "./bearer_keys.ts";
-import type { KeyOptions } from "./bearer_keys.ts";
+import type { BearerKeyOptions } from "./bearer_keys.ts";
 
 /** What a token says, once it is known to be genuine. */
 export interface BearerClaims {
@@ -31,7 +31,7 @@ export interface BearerClaims {
 }
 
 /** Options of {@linkcode bearer}. Exactly one of `jwks`, `publicKey` and `secret` must be given. */
-export interface BearerOptions extends KeyOptions {
+export interface BearerOptions extends BearerKeyOptions {
   /** Who must have issued the token, or a list of those who may. Default: not checked. */
   issuer?: string | string[];
   /** Whom the token must be meant for; with a list, one of them. Default: not checked. */

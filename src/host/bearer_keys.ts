@@ -10,19 +10,19 @@ import { checkInteger, checkRecord, invalid, MAX_MILLISECONDS } from "../options
 import { pemHeader, readPem, writePem } from "../wire/pem.ts";
 
 /** A set of public keys, as issuers publish it. */
-export interface KeySet {
+export interface JsonWebKeySet {
   /** The keys. */
   keys: JsonWebKey[];
 }
 
 /** Where the keys come from. Exactly one of `jwks`, `publicKey` and `secret` must be given. */
-export interface KeyOptions {
+export interface BearerKeyOptions {
   /**
    * The issuer's key set: where to fetch it, or the set itself. It is fetched when the first token comes, kept, and
    * fetched again when it is old or a token names a key that is not in it, so that the issuer may change its keys.
    * Use `https:`: whoever can change what comes over `http:` can make tokens.
    */
-  jwks?: string | URL | KeySet;
+  jwks?: string | URL | JsonWebKeySet;
   /** The issuer's only key: SPKI PEM, a JWK, or a CryptoKey with the usage `verify`. */
   publicKey?: string | JsonWebKey | CryptoKey;
   /** The secret that issuer and service share, for HMAC: at least 32 bytes. A text stands for its UTF-8. */
@@ -78,7 +78,7 @@ const ofUsableKind = `for RSA of ${MINIMUM_RSA_BITS} bits or more, P-256, P-384,
  *
  * @throws {NuropbValidationError} naming the one that cannot be used.
  */
-export function keySource(options: KeyOptions): KeySource {
+export function keySource(options: BearerKeyOptions): KeySource {
   const { jwks, publicKey, secret } = options;
   const given = Object.entries({ jwks, publicKey, secret }).filter(([, value]) => value !== undefined);
   if (given.length !== 1) {
@@ -164,7 +164,7 @@ function localKeySet(jwks: unknown): KeySource {
   return { algorithms: [...algorithms], find: createLocalJWKSet({ keys }) };
 }
 
-function remoteKeySet(jwks: string | URL, options: KeyOptions): KeySource {
+function remoteKeySet(jwks: string | URL, options: BearerKeyOptions): KeySource {
   const url = URL.canParse(jwks) ? new URL(jwks) : undefined;
   if (url?.protocol !== "https:" && url?.protocol !== "http:") {
     // Not all of a url that was read: it may hold credentials.

@@ -14,27 +14,15 @@
 import type { Caller, CallerScope, MeshResponse } from "../calls.ts";
 import {
   NuropbCallAgain,
-  NuropbCallAgainReject,
-  NuropbException,
   NuropbHandlingError,
   NuropbMessageError,
   NuropbTransportError,
   NuropbValidationError,
-  toRemote,
 } from "../errors.ts";
-import type { Message } from "../message.ts";
 import type { Logger } from "../options.ts";
-import { DIRECT_REPLY_TO } from "../transport/topology.ts";
 import type { Delivery } from "../transport/transport.ts";
-import { encryptResponse } from "../wire/encryption.ts";
 import type { KeyedPayload, PayloadKey } from "../wire/encryption.ts";
-import {
-  decodeServiceMessage,
-  DESCRIBE_METHOD,
-  encodeResponse,
-  isEncrypted,
-  withEncryptedBody,
-} from "../wire/envelope.ts";
+import { decodeServiceMessage, DESCRIBE_METHOD, encodeResponse, isEncrypted } from "../wire/envelope.ts";
 import type { Call, Event } from "../wire/envelope.ts";
 import type { Integers } from "../wire/json.ts";
 import type { ServiceKeys } from "../wire/session_keys.ts";
@@ -42,6 +30,7 @@ import { authenticate, checkScopes } from "./claims.ts";
 import type { Authorize } from "./claims.ts";
 import { MessageContext } from "./context.ts";
 import type { HostedMembers } from "./methods.ts";
+import { causeOf, errorOf, replyAddress, seal, textOf } from "./reply.ts";
 import { validateParams } from "./validate.ts";
 
 /** The method succeeded, and what it emitted did not get out. */
@@ -304,38 +293,4 @@ export class Dispatcher {
       redelivered,
     };
   }
-}
-
-/** Where an answer may go: to a caller's own queue, and nowhere else that a request might name. */
-function replyAddress(replyTo: string | undefined): string | undefined {
-  if (replyTo === undefined) return undefined;
-  const isDirect = replyTo.startsWith(`${DIRECT_REPLY_TO}.`);
-  return isDirect || (replyTo.startsWith("nuropb-") && replyTo.endsWith("-rq")) ? replyTo : undefined;
-}
-
-/** An answer to an encrypted request is encrypted too. */
-async function seal(response: Message, key: PayloadKey | undefined): Promise<Message> {
-  return key === undefined
-    ? response
-    : withEncryptedBody(response, await encryptResponse(response.body, key));
-}
-
-function errorOf({ service, method }: Call, thrown: unknown): { error: string; description: string } {
-  const error = thrown instanceof NuropbCallAgain
-    ? new NuropbCallAgainReject(`${service}.${method} asked twice to be called again`)
-    : thrown;
-  const { name, description } = toRemote(error);
-  return { error: name, description };
-}
-
-function textOf(thrown: unknown): string {
-  const { name, description } = toRemote(thrown);
-  return `${name}: ${description}`;
-}
-
-/** What lies behind an error, for the service's own log: a caller never gets to see it. */
-function causeOf(thrown: unknown): { cause?: string } {
-  return thrown instanceof NuropbException && thrown.cause !== undefined
-    ? { cause: textOf(thrown.cause) }
-    : {};
 }

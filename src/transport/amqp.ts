@@ -3,12 +3,12 @@
  *
  * @module
  */
-import type { AMQPMessage } from "@cloudamqp/amqp-client/amqp-message";
 import { NuropbTransportError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import type { Address } from "../runtime/byte_socket.ts";
 import { dial } from "../runtime/dial.ts";
 import type { MeshChannel } from "./amqp_channel.ts";
+import { AmqpConsumer, toMessage } from "./amqp_consumer.ts";
 import { AmqpSocket } from "./amqp_socket.ts";
 import type { AmqpSettings } from "./amqp_socket.ts";
 import { DIRECT_REPLY_TO, meshExchanges, privateQueue } from "./topology.ts";
@@ -19,7 +19,6 @@ import type {
   ConsumeOptions,
   Consumer,
   ConsumerHandlers,
-  Delivery,
 } from "./transport.ts";
 
 /** Where and how to connect. */
@@ -173,106 +172,6 @@ class AmqpConnection implements Connection {
   }
 }
 
-const CONSUMER_TAG = "nuropb";
-
-class AmqpConsumer implements Consumer {
-  readonly #socket: AmqpSocket;
-  readonly #channel: MeshChannel;
-  readonly #handlers: ConsumerHandlers;
-  #ended = false;
-
-  constructor(socket: AmqpSocket, channel: MeshChannel, handlers: ConsumerHandlers) {
-    this.#socket = socket;
-    this.#channel = channel;
-    this.#handlers = handlers;
-  }
-
-  async open({ queue, prefetch }: ConsumeOptions): Promise<void> {
-    const channel = this.#channel;
-    channel.ondelivery = (message) => this.#handlers.ondelivery(new AmqpDelivery(channel, message));
-    await this.#socket.method("to set the prefetch", () => channel.basicQos(prefetch));
-    const consumer = await this.#socket.method(
-      `to consume ${queue}`,
-      () => channel.basicConsume(queue, { tag: CONSUMER_TAG, noAck: false }, () => {}),
-    );
-    channel.onclosed = (error) => this.#end(error);
-    // The client tells of a cancelled consumer nowhere else.
-    consumer.wait().catch(() =>
-      this.#end(
-        new NuropbTransportError(`The broker cancelled the consumer of ${queue}: was the queue deleted?`, {
-          code: "NOT_FOUND",
-        }),
-      )
-    );
-  }
-
-  async cancel(): Promise<void> {
-    if (this.#ended || this.#channel.closed) return;
-    this.#ended = true;
-    await this.#socket.method("to cancel a consumer", () => this.#channel.basicCancel(CONSUMER_TAG));
-  }
-
-  async close(): Promise<void> {
-    this.#ended = true;
-    if (this.#channel.closed) return;
-    await this.#socket.method("to close a channel", () => this.#channel.close());
-  }
-
-  #end(error: NuropbTransportError): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    this.#handlers.onend(error);
-    if (!this.#channel.closed) this.#channel.close().catch(() => {});
-  }
-}
-
-/** Settling after the channel has gone is nothing: the broker has the message again. */
-class AmqpDelivery implements Delivery {
-  readonly exchange: string;
-  readonly routingKey: string;
-  readonly properties: Message["properties"];
-  readonly body: Uint8Array;
-  readonly oversize: number | undefined;
-  readonly redelivered: boolean;
-  readonly #channel: MeshChannel;
-  readonly #tag: number;
-  #settled = false;
-
-  constructor(channel: MeshChannel, message: AMQPMessage) {
-    const { exchange, routingKey, properties, body, oversize } = toMessage(message, channel);
-    this.exchange = exchange;
-    this.routingKey = routingKey;
-    this.properties = properties;
-    this.body = body;
-    this.oversize = oversize;
-    this.redelivered = message.redelivered;
-    this.#channel = channel;
-    this.#tag = message.deliveryTag;
-  }
-
-  reply(message: Message): void {
-    if (!this.#channel.closed) this.#channel.publish(message, false);
-  }
-
-  ack(): void {
-    if (this.#settle()) this.#channel.basicAck(this.#tag);
-  }
-
-  reject(): void {
-    if (this.#settle()) this.#channel.basicReject(this.#tag, false);
-  }
-
-  requeue(): void {
-    if (this.#settle()) this.#channel.basicReject(this.#tag, true);
-  }
-
-  #settle(): boolean {
-    const first = !this.#settled;
-    this.#settled = true;
-    return first && !this.#channel.closed;
-  }
-}
-
 function declareOn(channel: MeshChannel, declaration: Declaration): Promise<unknown> {
   switch (declaration.kind) {
     case "exchange":
@@ -290,39 +189,6 @@ function describe(declaration: Declaration): string {
   return declaration.kind === "binding"
     ? `that ${declaration.queue} gets ${declaration.routingKey}`
     : `the ${declaration.kind} ${declaration.name}`;
-}
-
-function toMessage({ exchange, routingKey, properties, body }: AMQPMessage, channel: MeshChannel): Message {
-  const { contentType, correlationId, replyTo, expiration, messageId, deliveryMode, headers } = properties;
-  const { oversize } = channel;
-  channel.oversize = undefined;
-  return {
-    exchange,
-    routingKey,
-    properties: {
-      contentType,
-      correlationId,
-      replyTo,
-      expiration,
-      messageId,
-      persistent: deliveryMode === 2,
-      headers: detach(headers ?? {}) as Record<string, unknown>,
-    },
-    body: body ?? new Uint8Array(0),
-    oversize,
-  };
-}
-
-/** Copies byte arrays, which the client leaves pointing into the socket's buffer. */
-function detach(value: unknown): unknown {
-  if (value instanceof Uint8Array) return value.slice();
-  if (Array.isArray(value)) return value.map(detach);
-  if (typeof value === "object" && value !== null && !(value instanceof Date)) {
-    for (const [key, field] of Object.entries(value)) {
-      if (typeof field === "object") (value as Record<string, unknown>)[key] = detach(field);
-    }
-  }
-  return value;
 }
 
 function text(cause: unknown): string {

@@ -6,8 +6,10 @@
 import { NuropbMessageError, NuropbNotDeliveredError, NuropbTransportError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import { MemoryBroker } from "./memory_broker.ts";
-import { copyMessage, copyProperties } from "./memory_queue.ts";
-import type { MemoryLink, MemoryQueue, QueueConsumer, Settlement, StoredMessage } from "./memory_queue.ts";
+import { guard, MemoryConsumer } from "./memory_consumer.ts";
+import type { ConsumerOwner } from "./memory_consumer.ts";
+import { copyMessage, copyProperties } from "./memory_message.ts";
+import type { MemoryLink } from "./memory_queue.ts";
 import { meshExchanges, privateQueue } from "./topology.ts";
 import type { Declaration } from "./topology.ts";
 import type {
@@ -16,7 +18,6 @@ import type {
   ConsumeOptions,
   Consumer,
   ConsumerHandlers,
-  Delivery,
 } from "./transport.ts";
 
 /** Which broker, and how to use it. */
@@ -58,15 +59,6 @@ export async function openMemory(
   await undefined;
   signal.throwIfAborted();
   return new MemoryConnection(memoryBroker(options.name), options, handlers);
-}
-
-/** What a consumer asks of its connection. */
-interface ConsumerOwner {
-  /** Runs a task later, unless the connection has ended by then. */
-  later(task: () => void): void;
-  publish(message: Message): void;
-  receive(stored: StoredMessage): Message;
-  forget(consumer: MemoryConsumer): void;
 }
 
 class MemoryConnection implements Connection {
@@ -247,126 +239,5 @@ class MemoryConnection implements Connection {
         { code: "MESSAGE_TOO_LARGE" },
       );
     }
-  }
-}
-
-class MemoryConsumer implements Consumer, QueueConsumer {
-  readonly #queue: MemoryQueue;
-  readonly #prefetch: number;
-  readonly #handlers: ConsumerHandlers;
-  readonly #owner: ConsumerOwner;
-  readonly #unsettled = new Map<MemoryDelivery, StoredMessage>();
-  #ended = false;
-  /** By its owner, who is then told nothing more. */
-  #closed = false;
-
-  constructor(queue: MemoryQueue, prefetch: number, handlers: ConsumerHandlers, owner: ConsumerOwner) {
-    this.#queue = queue;
-    // As in AMQP, a prefetch of 0 is none at all.
-    this.#prefetch = prefetch || Infinity;
-    this.#handlers = handlers;
-    this.#owner = owner;
-  }
-
-  get hasRoom(): boolean {
-    return this.#unsettled.size < this.#prefetch;
-  }
-
-  take(stored: StoredMessage): void {
-    const delivery = new MemoryDelivery(this, this.#owner.receive(stored), stored.returns > 0);
-    this.#unsettled.set(delivery, stored);
-    guard(() => this.#handlers.ondelivery(delivery));
-  }
-
-  /** Each delivery counts once: the same message may be here again as another one. */
-  settle(delivery: MemoryDelivery, settlement: Settlement): void {
-    const stored = this.#unsettled.get(delivery);
-    if (stored === undefined) return;
-    this.#unsettled.delete(delivery);
-    this.#queue.settle(stored, settlement);
-  }
-
-  reply(message: Message): void {
-    if (this.#ended) return;
-    try {
-      this.#owner.publish(message);
-    } catch (error) {
-      if (!(error instanceof NuropbTransportError)) throw error;
-      // The broker would close the consumer's channel.
-      this.end(error);
-    }
-  }
-
-  end(error: NuropbTransportError): void {
-    this.detach();
-    this.#owner.forget(this);
-    this.#owner.later(() => {
-      if (!this.#closed) this.#handlers.onend(error);
-    });
-  }
-
-  /** Ends it without a word. */
-  detach(): void {
-    this.#ended = true;
-    this.#queue.remove(this);
-    for (const stored of this.#unsettled.values()) this.#queue.settle(stored, "requeue");
-    this.#unsettled.clear();
-  }
-
-  async cancel(): Promise<void> {
-    this.#queue.remove(this);
-    await undefined;
-  }
-
-  async close(): Promise<void> {
-    this.#closed = true;
-    this.detach();
-    this.#owner.forget(this);
-    await undefined;
-  }
-}
-
-class MemoryDelivery implements Delivery {
-  readonly exchange: string;
-  readonly routingKey: string;
-  readonly properties: Message["properties"];
-  readonly body: Uint8Array;
-  readonly oversize: number | undefined;
-  readonly redelivered: boolean;
-  readonly #consumer: MemoryConsumer;
-
-  constructor(consumer: MemoryConsumer, message: Message, redelivered: boolean) {
-    this.exchange = message.exchange;
-    this.routingKey = message.routingKey;
-    this.properties = message.properties;
-    this.body = message.body;
-    this.oversize = message.oversize;
-    this.redelivered = redelivered;
-    this.#consumer = consumer;
-  }
-
-  reply(message: Message): void {
-    this.#consumer.reply(message);
-  }
-
-  ack(): void {
-    this.#consumer.settle(this, "ack");
-  }
-
-  reject(): void {
-    this.#consumer.settle(this, "reject");
-  }
-
-  requeue(): void {
-    this.#consumer.settle(this, "requeue");
-  }
-}
-
-/** Handlers do not throw by contract; one that does must not keep the others from their messages. */
-function guard(tell: () => void): void {
-  try {
-    tell();
-  } catch {
-    // Its owner's fault, and nothing that the broker could tell anyone.
   }
 }

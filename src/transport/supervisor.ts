@@ -5,9 +5,10 @@
  */
 import { abortable, deferred, sleep } from "../deferred.ts";
 import type { Deferred } from "../deferred.ts";
-import { NuropbException, NuropbTransportError } from "../errors.ts";
+import { NuropbTransportError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import type { Logger } from "../options.ts";
+import { isLost, SupervisedConsumer } from "./supervised_consumer.ts";
 import type {
   Connection,
   ConnectionHandlers,
@@ -280,68 +281,10 @@ export class Supervisor {
   }
 }
 
-/** A consumer that outlives its connection. */
-class SupervisedConsumer implements Consumer {
-  closed = false;
-  readonly #options: () => ConsumeOptions;
-  readonly #ondelivery: (delivery: Delivery) => void;
-  readonly #owner: { onend(error: NuropbTransportError): void; onclosed(): void };
-  #current: Consumer | undefined;
-
-  constructor(
-    options: () => ConsumeOptions,
-    ondelivery: (delivery: Delivery) => void,
-    owner: { onend(error: NuropbTransportError): void; onclosed(): void },
-  ) {
-    this.#options = options;
-    this.#ondelivery = ondelivery;
-    this.#owner = owner;
-  }
-
-  async attach(connection: Connection): Promise<void> {
-    const consumer = await connection.consume(this.#options(), {
-      ondelivery: this.#ondelivery,
-      onend: (error) => {
-        // When the whole connection goes, the next one attaches every consumer.
-        if (!this.closed && !isLost(error)) this.#owner.onend(error);
-      },
-    });
-    this.#current = consumer;
-    if (this.closed) await consumer.close();
-  }
-
-  async cancel(): Promise<void> {
-    this.#forget();
-    await ignoreLoss(this.#current?.cancel());
-  }
-
-  async close(): Promise<void> {
-    this.#forget();
-    await ignoreLoss(this.#current?.close());
-  }
-
-  #forget(): void {
-    this.closed = true;
-    this.#owner.onclosed();
-  }
-}
-
 /** Exponential, between half and all of it at random, so that a crowd does not come back at once. */
 function backOff(attempt: number): number {
   const delay = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** (attempt - 1));
   return Math.round(delay * (0.5 + Math.random() / 2));
-}
-
-function isLost(error: unknown): boolean {
-  return error instanceof NuropbException && (error.code === "CONNECTION_LOST" || error.code === "TIMEOUT");
-}
-
-async function ignoreLoss(operation: Promise<void> | undefined): Promise<void> {
-  try {
-    await operation;
-  } catch {
-    // The connection is gone, and the consumer with it.
-  }
 }
 
 function reasonOf(error: unknown): string {

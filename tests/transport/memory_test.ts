@@ -5,7 +5,8 @@ import type { NuropbException } from "../../src/errors.ts";
 import type { Message, MessageProperties } from "../../src/message.ts";
 import { memoryBroker, openMemory } from "../../src/transport/memory.ts";
 import type { MemoryOptions } from "../../src/transport/memory.ts";
-import type { MemoryBroker, MemoryQueueInfo } from "../../src/transport/memory_broker.ts";
+import type { MemoryBroker } from "../../src/transport/memory_broker.ts";
+import type { MemoryQueueInfo } from "../../src/transport/memory_queue.ts";
 import {
   DEAD_LETTER_EXCHANGE,
   DEAD_LETTER_QUEUE,

@@ -1,0 +1,48 @@
+/**
+ * What goes back to a caller, and where to.
+ *
+ * @module
+ */
+import { NuropbCallAgain, NuropbCallAgainReject, NuropbException, toRemote } from "../errors.ts";
+import type { Message } from "../message.ts";
+import { DIRECT_REPLY_TO } from "../transport/topology.ts";
+import { encryptResponse } from "../wire/encryption.ts";
+import type { PayloadKey } from "../wire/encryption.ts";
+import { withEncryptedBody } from "../wire/envelope.ts";
+import type { Call } from "../wire/envelope.ts";
+
+/** Where an answer may go: to a caller's own queue, and nowhere else that a request might name. */
+export function replyAddress(replyTo: string | undefined): string | undefined {
+  if (replyTo === undefined) return undefined;
+  const isDirect = replyTo.startsWith(`${DIRECT_REPLY_TO}.`);
+  return isDirect || (replyTo.startsWith("nuropb-") && replyTo.endsWith("-rq")) ? replyTo : undefined;
+}
+
+/** An answer to an encrypted request is encrypted too. */
+export async function seal(response: Message, key: PayloadKey | undefined): Promise<Message> {
+  return key === undefined
+    ? response
+    : withEncryptedBody(response, await encryptResponse(response.body, key));
+}
+
+/** What a method threw, as it goes over the wire. */
+export function errorOf({ service, method }: Call, thrown: unknown): { error: string; description: string } {
+  const error = thrown instanceof NuropbCallAgain
+    ? new NuropbCallAgainReject(`${service}.${method} asked twice to be called again`)
+    : thrown;
+  const { name, description } = toRemote(error);
+  return { error: name, description };
+}
+
+/** What was thrown, as a line for the log. */
+export function textOf(thrown: unknown): string {
+  const { name, description } = toRemote(thrown);
+  return `${name}: ${description}`;
+}
+
+/** What lies behind an error, for the service's own log: a caller never gets to see it. */
+export function causeOf(thrown: unknown): { cause?: string } {
+  return thrown instanceof NuropbException && thrown.cause !== undefined
+    ? { cause: textOf(thrown.cause) }
+    : {};
+}

@@ -1,0 +1,214 @@
+/**
+ * The mesh itself: a supervised connection, and everything that goes over it.
+ *
+ * @module
+ */
+import type {
+  Caller,
+  CallerScope,
+  DeadLetter,
+  DeliveryStream,
+  EventMessage,
+  SubscribeOptions,
+  Subscription,
+} from "./calls.ts";
+import { MeshCaller } from "./client/caller.ts";
+import type { CallerCore } from "./client/caller.ts";
+import { ConsumerStream } from "./client/consumer_stream.ts";
+import { closedError, Correlator } from "./client/correlator.ts";
+import { deadLetterOf } from "./client/dead_letters.ts";
+import { Discovery } from "./client/discovery.ts";
+import { Sealer } from "./client/sealer.ts";
+import { withDeadline } from "./deferred.ts";
+import { NuropbTimeoutError } from "./errors.ts";
+import { MessageContext } from "./host/context.ts";
+import type { Context } from "./host/context.ts";
+import { IdSource } from "./ids.ts";
+import type { Message } from "./message.ts";
+import type { Mesh, StatusEvent } from "./mesh.ts";
+import { checkInteger, checkTopic, invalid, silent } from "./options.ts";
+import type { CheckedConnectOptions, Logger } from "./options.ts";
+import { openerOf, parseUrl } from "./transport/open.ts";
+import { Supervisor } from "./transport/supervisor.ts";
+import type { MeshStatus } from "./transport/supervisor.ts";
+import { DEAD_LETTER_QUEUE, meshTopology, subscriptionTopology } from "./transport/topology.ts";
+import { decodeEvent, DESCRIBE_METHOD } from "./wire/envelope.ts";
+import type { Event } from "./wire/envelope.ts";
+
+/** The {@linkcode Mesh} that `connect` gives; `serve` uses what is beyond the interface. */
+export class MeshConnection extends MeshCaller implements Mesh {
+  readonly #core: CallerCore;
+  readonly #supervisor: Supervisor;
+  readonly #correlator: Correlator;
+  readonly #events = new EventTarget();
+  readonly #shutdown = new AbortController();
+  readonly #options: CheckedConnectOptions;
+
+  constructor(urls: readonly string[], options: CheckedConnectOptions) {
+    const logger: Logger = options.logger ?? silent;
+    const correlator = new Correlator(options.maxPending);
+    const events = new EventTarget();
+    const brokers = urls.map((url) => openerOf(parseUrl(url), options));
+    const supervisor: Supervisor = new Supervisor(
+      brokers,
+      {
+        onreply: (message) => {
+          if (!correlator.answer(message)) {
+            logger.debug("an answer that nobody waits for is dropped", {
+              correlationId: message.properties.correlationId,
+            });
+          }
+        },
+        onreturn: (message) => correlator.return(message),
+        onreset: (error) => correlator.failSent(error),
+        onstatus: (status) => {
+          if (supervisor.connection !== undefined) correlator.sendWaiting(supervisor.connection);
+          events.dispatchEvent(new CustomEvent("status", { detail: status }));
+        },
+      },
+      options.connectTimeout,
+      logger,
+    );
+    const discovery = new Discovery((service) =>
+      this.request(service, DESCRIBE_METHOD, {}, { encrypted: false })
+    );
+    const core: CallerCore = {
+      discovery,
+      sealer: new Sealer(discovery, logger),
+      supervisor,
+      correlator,
+      logger,
+      ids: new IdSource(),
+      confirmTimeout: options.confirmTimeout,
+      integers: options.integers,
+      warned: new Set(),
+      confirms: { pending: 0, max: options.maxPending },
+    };
+    super(core);
+    this.#core = core;
+    this.#supervisor = supervisor;
+    this.#correlator = correlator;
+    this.#events = events;
+    this.#options = options;
+  }
+
+  open(signal: AbortSignal | undefined): Promise<void> {
+    return this.#supervisor.open(signal);
+  }
+
+  get supervisor(): Supervisor {
+    return this.#supervisor;
+  }
+
+  get options(): CheckedConnectOptions {
+    return this.#options;
+  }
+
+  /** A caller for the context of one message. */
+  callerFor(scope: CallerScope): Caller {
+    return new MeshCaller(this.#core, scope);
+  }
+
+  get status(): MeshStatus {
+    return this.#supervisor.status;
+  }
+
+  subscribe<Payload = unknown>(
+    topics: string | readonly string[],
+    options: SubscribeOptions = {},
+  ): Subscription<Payload, Context> {
+    const patterns = (Array.isArray(topics) ? topics : [topics]).map(checkTopic);
+    if (patterns.length === 0) throw invalid("The topics must be one pattern or more", topics);
+    const prefetch = checkInteger("buffer", options.buffer ?? 256, 1, 65_535);
+    const { logger, ids } = this.#core;
+    return new ConsumerStream<EventMessage<Payload, Context>>({
+      consume: (ondelivery) =>
+        this.#supervisor.consume(
+          () => {
+            // A new name each time: after a reconnection the broker may still hold the old connection's queue.
+            const queue = `nuropb-subscriber-${ids.next()}`;
+            return { queue, prefetch, topology: subscriptionTopology(queue, patterns) };
+          },
+          ondelivery,
+          options.signal,
+        ),
+      read: (delivery) => {
+        try {
+          const message = decodeEvent(delivery, this.#options.integers);
+          return () => {
+            delivery.ack();
+            return this.#eventMessage<Payload>(message, delivery.redelivered, options.signal);
+          };
+        } catch (error) {
+          const reason = error instanceof Error ? error.message : String(error);
+          logger.warn("an event cannot be read and is skipped", { topic: delivery.routingKey, reason });
+          delivery.ack();
+          return undefined;
+        }
+      },
+    }, options.signal);
+  }
+
+  #eventMessage<Payload>(
+    message: Event,
+    redelivered: boolean,
+    signal = this.#shutdown.signal,
+  ): EventMessage<Payload, Context> {
+    const { topic, event, target } = message;
+    const ctx = new MessageContext({
+      message,
+      redelivered,
+      shutdown: signal,
+      callerFor: (scope) => this.callerFor(scope),
+    });
+    return { topic, event: event as Payload, target, ctx };
+  }
+
+  deadLetters(options: SubscribeOptions = {}): DeliveryStream<DeadLetter> {
+    const prefetch = checkInteger("buffer", options.buffer ?? 256, 1, 65_535);
+    const publish = (message: Message) =>
+      withDeadline(
+        this.#options.confirmTimeout,
+        undefined,
+        () => new NuropbTimeoutError("The broker did not confirm the replayed message: it may have it"),
+        (signal) => this.#supervisor.publish(message, true, signal),
+      );
+    return new ConsumerStream<DeadLetter>({
+      consume: (ondelivery) =>
+        this.#supervisor.consume(
+          () => ({ queue: DEAD_LETTER_QUEUE, prefetch, topology: this.#options.declare ? meshTopology : [] }),
+          ondelivery,
+          options.signal,
+        ),
+      read: (delivery) => () => deadLetterOf(delivery, publish),
+    }, options.signal);
+  }
+
+  async ready(options: { signal?: AbortSignal } = {}): Promise<void> {
+    await this.#supervisor.ready(options.signal);
+  }
+
+  addEventListener(
+    type: "status",
+    listener: (event: StatusEvent) => void,
+    options?: AddEventListenerOptions,
+  ): void {
+    this.#events.addEventListener(type, listener as EventListener, options);
+  }
+
+  removeEventListener(type: "status", listener: (event: StatusEvent) => void): void {
+    this.#events.removeEventListener(type, listener as EventListener);
+  }
+
+  async close(): Promise<void> {
+    const closed = closedError();
+    this.#shutdown.abort(closed);
+    const closing = this.#supervisor.close();
+    this.#correlator.failAll(closed);
+    await closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}

@@ -1,0 +1,67 @@
+/**
+ * A consumer that outlives its connection.
+ *
+ * @module
+ */
+import { NuropbException } from "../errors.ts";
+import type { NuropbTransportError } from "../errors.ts";
+import type { Connection, ConsumeOptions, Consumer, Delivery } from "./transport.ts";
+
+/** A consumer that outlives its connection. */
+export class SupervisedConsumer implements Consumer {
+  closed = false;
+  readonly #options: () => ConsumeOptions;
+  readonly #ondelivery: (delivery: Delivery) => void;
+  readonly #owner: { onend(error: NuropbTransportError): void; onclosed(): void };
+  #current: Consumer | undefined;
+
+  constructor(
+    options: () => ConsumeOptions,
+    ondelivery: (delivery: Delivery) => void,
+    owner: { onend(error: NuropbTransportError): void; onclosed(): void },
+  ) {
+    this.#options = options;
+    this.#ondelivery = ondelivery;
+    this.#owner = owner;
+  }
+
+  async attach(connection: Connection): Promise<void> {
+    const consumer = await connection.consume(this.#options(), {
+      ondelivery: this.#ondelivery,
+      onend: (error) => {
+        // When the whole connection goes, the next one attaches every consumer.
+        if (!this.closed && !isLost(error)) this.#owner.onend(error);
+      },
+    });
+    this.#current = consumer;
+    if (this.closed) await consumer.close();
+  }
+
+  async cancel(): Promise<void> {
+    this.#forget();
+    await ignoreLoss(this.#current?.cancel());
+  }
+
+  async close(): Promise<void> {
+    this.#forget();
+    await ignoreLoss(this.#current?.close());
+  }
+
+  #forget(): void {
+    this.closed = true;
+    this.#owner.onclosed();
+  }
+}
+
+/** Whether an operation failed with its connection, so that it may be tried over the next one. */
+export function isLost(error: unknown): boolean {
+  return error instanceof NuropbException && (error.code === "CONNECTION_LOST" || error.code === "TIMEOUT");
+}
+
+async function ignoreLoss(operation: Promise<void> | undefined): Promise<void> {
+  try {
+    await operation;
+  } catch {
+    // The connection is gone, and the consumer with it.
+  }
+}
