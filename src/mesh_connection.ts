@@ -69,8 +69,8 @@ export class MeshConnection extends MeshCaller implements Mesh {
       options.connectTimeout,
       logger,
     );
-    const discovery = new Discovery((service) =>
-      this.request(service, DESCRIBE_METHOD, {}, { encrypted: false })
+    const discovery = new Discovery((service, ttl) =>
+      this.request(service, DESCRIBE_METHOD, {}, { encrypted: false, ttl })
     );
     const core: CallerCore = {
       discovery,

@@ -67,7 +67,8 @@ export interface ServeOptions<Instance extends object = object, Claims = unknown
 export type TakesClaims<Instance, Claims> = unknown extends Claims ? unknown : {
   readonly [Name in MethodName<Instance>]: Instance[Name] extends
     (params: infer Params, ctx: infer Ctx, ...rest: never[]) => infer Result
-    ? Context<Claims> extends Ctx ? Instance[Name] : (params: Params, ctx: Context<Claims>) => Result
+    ? Context<NonNullable<Claims>> extends Ctx ? Instance[Name]
+    : (params: Params, ctx: Context<NonNullable<Claims>>) => Result
     : Instance[Name];
 };
 

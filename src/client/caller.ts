@@ -121,13 +121,15 @@ export class MeshCaller implements Caller {
     this.#checkOpen();
     const plain = encodeCall(call, RPC_EXCHANGE);
     try {
-      const message = sealer.isKnownPlain(call, options.encrypted) ? plain : await sealer.sealCommand(
-        call,
-        plain,
-        options.encrypted,
-        Date.now() + confirmTimeout,
-        options.signal,
-      );
+      const { message } = sealer.isKnownPlain(call, options.encrypted)
+        ? { message: plain }
+        : await sealer.sealCommand(
+          call,
+          plain,
+          options.encrypted,
+          Date.now() + confirmTimeout,
+          options.signal,
+        );
       await this.#confirmed(
         `the command ${service}.${method}`,
         options.signal,
@@ -179,7 +181,10 @@ export class MeshCaller implements Caller {
   ): Promise<ServiceDescription> {
     checkService(service);
     this.#checkOpen();
-    return await abortable(this.#core.discovery.describe(service, options.refresh ?? false), options.signal);
+    return await abortable(
+      this.#core.discovery.describe(service, options.refresh ?? false, REQUEST_TTL),
+      options.signal,
+    );
   }
 
   #send(

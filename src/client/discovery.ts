@@ -9,13 +9,13 @@ import { importPublicKey } from "../wire/encryption.ts";
 
 /** Keeps descriptions, asking each service once. */
 export class Discovery {
-  readonly #ask: (service: string) => Promise<unknown>;
+  readonly #ask: (service: string, ttl: number) => Promise<unknown>;
   readonly #asked = new Map<string, Promise<ServiceDescription>>();
   readonly #known = new Map<string, ServiceDescription>();
   readonly #keys = new Map<string, Promise<CryptoKey>>();
 
   /** @param ask Requests a service's description. */
-  constructor(ask: (service: string) => Promise<unknown>) {
+  constructor(ask: (service: string, ttl: number) => Promise<unknown>) {
     this.#ask = ask;
   }
 
@@ -28,11 +28,12 @@ export class Discovery {
    * A service's description.
    *
    * @param refresh Whether to ask even if it is known.
+   * @param ttl How long the service may take to answer, in ms, if nobody else is asking it already.
    */
-  describe(service: string, refresh: boolean): Promise<ServiceDescription> {
+  describe(service: string, refresh: boolean, ttl: number): Promise<ServiceDescription> {
     const before = this.#asked.get(service);
     if (before !== undefined && !refresh) return before;
-    const asked = this.#ask(service).then((wire) => readDescription(service, wire));
+    const asked = this.#ask(service, ttl).then((wire) => readDescription(service, wire));
     this.#asked.set(service, asked);
     asked.then((description) => this.#known.set(service, description), () => {
       // A failure is not kept: the next one asks again.

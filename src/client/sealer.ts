@@ -5,7 +5,7 @@
  */
 import type { ServiceDescription } from "../calls.ts";
 import { withDeadline } from "../deferred.ts";
-import { NuropbNotDeliveredError, NuropbTimeoutError } from "../errors.ts";
+import { NuropbException, NuropbNotDeliveredError, NuropbTimeoutError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import type { Logger } from "../options.ts";
 import type { PayloadKey } from "../wire/encryption.ts";
@@ -19,31 +19,37 @@ import type { Discovery } from "./discovery.ts";
 export interface SealedCall {
   readonly message: Message;
   /** Opens the answer; absent when the call is plain. */
-  readonly key: PayloadKey | undefined;
-  /** What it was decided by. */
-  readonly description: ServiceDescription;
+  readonly key?: PayloadKey;
+  /** What it was decided by; absent for a service that cannot describe itself. */
+  readonly description?: ServiceDescription;
 }
 
 /** How long a command waits for its service to say whether it wants it encrypted, in ms. */
 const COMMAND_PATIENCE = 2_000;
+/** How long a service that did not describe itself is not asked again, in ms. */
+const SILENCE = 60_000;
 
 /** Decides for each call, by what its caller says or its service describes. */
 export class Sealer {
   readonly #discovery: Discovery;
   readonly #logger: Logger;
   readonly #keys = new CallerKeys();
+  /** Until when services are not asked again that answered with an error, or did not answer a command in time. */
+  readonly #silent = new Map<string, { readonly until: number; readonly answered: boolean }>();
 
-  /** @param discovery Asks services. @param logger Told of a command that goes out plain unasked. */
+  /** @param discovery Asks services. @param logger Told of calls that go out plain for want of an answer. */
   constructor(discovery: Discovery, logger: Logger) {
     this.#discovery = discovery;
     this.#logger = logger;
   }
 
   /** Whether it is certain, without asking anyone, that a call goes out plain. */
-  isKnownPlain({ service, method }: Call, encrypted: boolean | undefined): boolean {
+  isKnownPlain({ type, service, method }: Call, encrypted: boolean | undefined): boolean {
     if (encrypted !== undefined || method === DESCRIBE_METHOD) return encrypted !== true;
     const known = this.#discovery.known(service);
-    return known !== undefined && !requiresEncryption(known, method);
+    if (known !== undefined) return !requiresEncryption(known, method);
+    const silent = this.#silent.get(service);
+    return silent !== undefined && silent.until > Date.now() && (silent.answered || type === "command");
   }
 
   /**
@@ -59,10 +65,17 @@ export class Sealer {
     deadline: number,
     signal: AbortSignal | undefined,
   ): Promise<SealedCall> {
-    const description = await this.#describe(call, false, deadline, signal);
-    if (!(encrypted ?? requiresEncryption(description, call.method))) {
-      return { message: plain, key: undefined, description };
+    let description: ServiceDescription;
+    try {
+      description = await this.#describe(call, false, deadline, signal);
+    } catch (error) {
+      // Some Python services cannot describe themselves. Without a description there is no key, nor a wish for one.
+      if (encrypted === true || !(error instanceof NuropbException) || error.remote === undefined) {
+        throw error;
+      }
+      return this.#plain(call, plain, true);
     }
+    if (!(encrypted ?? requiresEncryption(description, call.method))) return { message: plain, description };
     const publicKey = await this.#discovery.publicKey(description);
     const { body, key } = await this.#keys.encrypt(plain.body, publicKey);
     return { message: withEncryptedBody(plain, body), key, description };
@@ -75,30 +88,36 @@ export class Sealer {
     encrypted: boolean | undefined,
     deadline: number,
     signal: AbortSignal | undefined,
-  ): Promise<Message> {
+  ): Promise<SealedCall> {
     const patience = encrypted === undefined ? Math.min(deadline, Date.now() + COMMAND_PATIENCE) : deadline;
     try {
-      return (await this.seal(call, plain, encrypted, patience, signal)).message;
+      return await this.seal(call, plain, encrypted, patience, signal);
     } catch (error) {
       if (encrypted !== undefined || !(error instanceof NuropbTimeoutError)) throw error;
-      this.#logger.warn("a command goes out plain, since its service could not be asked", {
-        service: call.service,
-        method: call.method,
-      });
-      return plain;
+      return this.#plain(call, plain, false);
     }
   }
 
   /** Asks the service again, and tells whether the call would go out in another way now. */
   async hasChanged(
     call: Call,
-    before: ServiceDescription,
+    before: ServiceDescription | undefined,
     deadline: number,
     signal: AbortSignal | undefined,
   ): Promise<boolean> {
+    if (before === undefined) return false;
     const now = await this.#describe(call, true, deadline, signal);
     return now.publicKey !== before.publicKey ||
       requiresEncryption(now, call.method) !== requiresEncryption(before, call.method);
+  }
+
+  #plain({ service, method }: Call, message: Message, answered: boolean): SealedCall {
+    this.#silent.set(service, { until: Date.now() + SILENCE, answered });
+    this.#logger.warn("calls go out plain, since their service does not describe itself", {
+      service,
+      method,
+    });
+    return { message };
   }
 
   /** The description of a call's service, within the call's own time. */
@@ -109,13 +128,17 @@ export class Sealer {
     signal: AbortSignal | undefined,
   ): Promise<ServiceDescription> {
     const { service, method } = call;
-    try {
-      const asked = this.#discovery.describe(service, refresh);
-      return await withDeadline(timeLeft(call, deadline), signal, () => timedOut(call), () => asked);
-    } catch (error) {
-      // What is told is about the call, not about the asking.
-      if (error instanceof NuropbNotDeliveredError) throw notDelivered(service, method, error);
-      throw error;
+    for (;;) {
+      const left = timeLeft(call, deadline);
+      const asked = this.#discovery.describe(service, refresh, left);
+      try {
+        return await withDeadline(left, signal, () => timedOut(call), () => asked);
+      } catch (error) {
+        // What is told is about the call, not about the asking.
+        if (error instanceof NuropbNotDeliveredError) throw notDelivered(service, method, error);
+        // Whoever asked first may have had less time than this call has.
+        if (!(error instanceof NuropbTimeoutError)) throw error;
+      }
     }
   }
 }
@@ -127,9 +150,10 @@ export function timeLeft(call: Call, deadline: number): number {
   return left;
 }
 
-function timedOut({ service, method, ttl }: Call): NuropbTimeoutError {
+function timedOut({ service, method }: Call): NuropbTimeoutError {
   return new NuropbTimeoutError(
-    `No answer from ${service}.${method} within ${ttl} ms: its service did not answer`,
+    `No answer from ${service}, so ${service}.${method} was not sent: whether it is to be encrypted is not known. ` +
+      "Give it a longer ttl, or say encrypted: false",
   );
 }
 

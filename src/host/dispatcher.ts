@@ -7,7 +7,8 @@
  * | threw | error response, ack | reject to the dead letters |
  * | `NuropbCallAgain`, first delivery | requeue | requeue |
  * | `NuropbCallAgain`, redelivered | `NuropbCallAgainReject` response, ack | reject to the dead letters |
- * | cannot be read | reject to the dead letters | reject to the dead letters |
+ * | cannot be read | error response, reject to the dead letters | reject to the dead letters |
+ * | cannot be decrypted | error response, ack | reject to the dead letters |
  *
  * @module
  */
@@ -30,7 +31,7 @@ import { authenticate, checkScopes } from "./claims.ts";
 import type { Authorize } from "./claims.ts";
 import { MessageContext } from "./context.ts";
 import type { HostedMembers } from "./methods.ts";
-import { causeOf, errorOf, replyAddress, seal, textOf } from "./reply.ts";
+import { causeOf, errorOf, refusalOf, replyAddress, seal, textOf } from "./reply.ts";
 import { validateParams } from "./validate.ts";
 
 /** The method succeeded, and what it emitted did not get out. */
@@ -105,7 +106,7 @@ export class Dispatcher {
     let message: Call | Event;
     let key: PayloadKey | undefined;
     try {
-      const opened = isEncrypted(delivery) ? await this.#open(delivery) : undefined;
+      const opened = await this.#open(delivery);
       key = opened?.key;
       message = decodeServiceMessage(delivery, opened?.body, this.#options.integers);
     } catch (error) {
@@ -125,38 +126,33 @@ export class Dispatcher {
     }
   }
 
-  async #open({ body }: Delivery): Promise<KeyedPayload> {
+  /** Decrypts a message, if it is encrypted. Python marks events too, and sends them plain. */
+  async #open(delivery: Delivery): Promise<KeyedPayload | undefined> {
+    if (!isEncrypted(delivery) || delivery.properties.headers["nuropb_type"] === "event") return undefined;
     const { keys } = this.#options;
     if (keys === undefined) throw new NuropbMessageError("The service takes no encrypted messages");
-    return await keys.decrypt(body);
+    return await keys.decrypt(delivery.body);
   }
 
-  /** A message that cannot be read. The caller of an encrypted one is told, since a new public key may help it. */
+  /**
+   * A message that cannot be read: to the dead letters with it. Whoever waits for an answer, perhaps without a
+   * deadline, is told; and since a new public key may be all that an encrypted request needs, that one is done with.
+   */
   #refuse(delivery: Delivery, error: unknown): void {
     const { correlationId, replyTo, headers } = delivery.properties;
-    const address = replyAddress(replyTo);
-    const isRequest = isEncrypted(delivery) && headers["nuropb_type"] === "request";
-    if (!isRequest || address === undefined || correlationId === undefined) {
-      this.#options.logger.warn("a message that cannot be read goes to the dead letters", {
+    const address = headers["nuropb_type"] === "request" ? replyAddress(replyTo) : undefined;
+    const answered = address !== undefined && correlationId !== undefined;
+    if (answered) delivery.reply(refusalOf(correlationId, address, headers, error));
+    const isDone = answered && isEncrypted(delivery);
+    this.#options.logger.warn(
+      `a message that cannot be read ${isDone ? "is refused" : "goes to the dead letters"}`,
+      {
         ...this.#fieldsOf(delivery),
         reason: textOf(error),
-      });
-      return delivery.reject();
-    }
-    this.#options.logger.warn(
-      "an encrypted request that cannot be read is refused",
-      this.#fieldsOf(delivery),
+      },
     );
-    const refusal = {
-      result: null,
-      error: { error: NuropbMessageError.wireName, description: "The encrypted message cannot be read" },
-      correlationId,
-      traceId: typeof headers["trace_id"] === "string" ? headers["trace_id"] : null,
-      context: {},
-      warning: null,
-    };
-    delivery.reply(encodeResponse(refusal, address));
-    delivery.ack();
+    if (isDone) delivery.ack();
+    else delivery.reject();
   }
 
   async #answer(

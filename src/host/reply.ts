@@ -8,7 +8,7 @@ import type { Message } from "../message.ts";
 import { DIRECT_REPLY_TO } from "../transport/topology.ts";
 import { encryptResponse } from "../wire/encryption.ts";
 import type { PayloadKey } from "../wire/encryption.ts";
-import { withEncryptedBody } from "../wire/envelope.ts";
+import { encodeResponse, withEncryptedBody } from "../wire/envelope.ts";
 import type { Call } from "../wire/envelope.ts";
 
 /** Where an answer may go: to a caller's own queue, and nowhere else that a request might name. */
@@ -32,6 +32,25 @@ export function errorOf({ service, method }: Call, thrown: unknown): { error: st
     : thrown;
   const { name, description } = toRemote(error);
   return { error: name, description };
+}
+
+/** The answer to a request that cannot be read, from what its properties tell. */
+export function refusalOf(
+  correlationId: string,
+  replyTo: string,
+  headers: Readonly<Record<string, unknown>>,
+  error: unknown,
+): Message {
+  const { trace_id: traceId } = headers;
+  const { name, description } = toRemote(error);
+  return encodeResponse({
+    result: null,
+    error: { error: name, description },
+    correlationId,
+    traceId: typeof traceId === "string" ? traceId : null,
+    context: {},
+    warning: null,
+  }, replyTo);
 }
 
 /** What was thrown, as a line for the log. */

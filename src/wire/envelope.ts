@@ -49,7 +49,10 @@ export interface Event {
 
 type MessageType = Call["type"] | Event["type"] | "response";
 
-/** What each body must have, and of which kind. Python's services hang on a message that lacks one. */
+/**
+ * What each body must have, and of which kind. Python's services hang on a message that lacks one, but take a context
+ * of null.
+ */
 const requiredFields = {
   request: {
     service: "string",
@@ -288,6 +291,7 @@ function readBody(
     );
   }
   const body = parse(bytes, integers);
+  if (isRecord(body) && body["context"] === null) body["context"] = {};
   if (!isRecord(body)) throw new NuropbMessageError(`The body must be an object, but is ${show(body)}`);
   for (const [field, kind] of Object.entries(requiredFields[type])) {
     const value = body[field];
