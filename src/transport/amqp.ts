@@ -8,7 +8,7 @@ import type { Message } from "../message.ts";
 import type { Address } from "../runtime/byte_socket.ts";
 import { dial } from "../runtime/dial.ts";
 import type { MeshChannel } from "./amqp_channel.ts";
-import { AmqpConsumer, toMessage } from "./amqp_consumer.ts";
+import { AmqpConsumer, consume, toMessage } from "./amqp_consumer.ts";
 import { AmqpSocket } from "./amqp_socket.ts";
 import type { AmqpSettings } from "./amqp_socket.ts";
 import { DIRECT_REPLY_TO, meshExchanges, privateQueue } from "./topology.ts";
@@ -133,27 +133,28 @@ class AmqpConnection implements Connection {
   }
 
   async #openCaller(): Promise<void> {
-    const channel = await this.#socket.openChannel();
+    const socket = this.#socket;
+    const channel = await socket.openChannel();
     channel.ondelivery = (message) => this.#handlers.onreply(toMessage(message, channel));
     channel.onreturned = (message) => this.#handlers.onreturn(toMessage(message, channel));
-    channel.onclosed = (error) => {
-      if (this.#socket.closed) return;
+    const lose = (error: NuropbTransportError) => {
+      if (socket.closed || this.#caller !== channel) return;
       this.#caller = undefined;
       this.#handlers.onreset(error);
-      this.#openCaller().catch((reason: NuropbTransportError) => this.#socket.end(reason));
+      if (!channel.closed) channel.close().catch(() => {});
+      this.#openCaller().catch((reason: NuropbTransportError) => socket.end(reason));
     };
+    channel.onclosed = lose;
     if (this.#replyQueue !== undefined) {
       const queue = privateQueue(this.#replyQueue);
-      await this.#socket.method("to declare the queue for answers", () => declareOn(channel, queue));
+      await socket.method("to declare the queue for answers", () => declareOn(channel, queue));
     }
-    await this.#socket.method(
-      "to take answers",
-      () =>
-        channel.basicConsume(
-          this.replyTo,
-          { noAck: true, exclusive: this.#replyQueue !== undefined },
-          () => {},
-        ),
+    await consume(
+      socket,
+      channel,
+      this.replyTo,
+      { noAck: true, exclusive: this.#replyQueue !== undefined },
+      lose,
     );
     this.#caller = channel;
     for (const message of this.#waiting.splice(0)) channel.publish(message, true);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { AMQPConsumer } from "@cloudamqp/amqp-client/amqp-consumer";
 import type { AMQPMessage } from "@cloudamqp/amqp-client/amqp-message";
 import { NuropbTransportError } from "../errors.ts";
 import type { Message } from "../message.ts";
@@ -17,7 +18,10 @@ export class AmqpConsumer implements Consumer {
   readonly #socket: AmqpSocket;
   readonly #channel: MeshChannel;
   readonly #handlers: ConsumerHandlers;
+  #open = false;
   #ended = false;
+  /** Why it ended before it was open. */
+  #early: NuropbTransportError | undefined;
 
   constructor(socket: AmqpSocket, channel: MeshChannel, handlers: ConsumerHandlers) {
     this.#socket = socket;
@@ -28,20 +32,12 @@ export class AmqpConsumer implements Consumer {
   async open({ queue, prefetch }: ConsumeOptions): Promise<void> {
     const channel = this.#channel;
     channel.ondelivery = (message) => this.#handlers.ondelivery(new AmqpDelivery(channel, message));
-    await this.#socket.method("to set the prefetch", () => channel.basicQos(prefetch));
-    const consumer = await this.#socket.method(
-      `to consume ${queue}`,
-      () => channel.basicConsume(queue, { tag: CONSUMER_TAG, noAck: false }, () => {}),
-    );
     channel.onclosed = (error) => this.#end(error);
-    // The client tells of a cancelled consumer nowhere else.
-    consumer.wait().catch(() =>
-      this.#end(
-        new NuropbTransportError(`The broker cancelled the consumer of ${queue}: was the queue deleted?`, {
-          code: "NOT_FOUND",
-        }),
-      )
-    );
+    await this.#socket.method("to set the prefetch", () => channel.basicQos(prefetch));
+    await consume(this.#socket, channel, queue, { noAck: false }, (error) => this.#end(error));
+    this.#open = true;
+    // It may have ended in the same breath.
+    if (this.#early !== undefined) this.#end(this.#early);
   }
 
   async cancel(): Promise<void> {
@@ -58,10 +54,41 @@ export class AmqpConsumer implements Consumer {
 
   #end(error: NuropbTransportError): void {
     if (this.#ended) return;
+    if (!this.#open) {
+      this.#early = error;
+      return;
+    }
     this.#ended = true;
     this.#handlers.onend(error);
     if (!this.#channel.closed) this.#channel.close().catch(() => {});
   }
+}
+
+/**
+ * Starts to consume. The client tells of a consumer that the broker cancelled by `wait` alone, and of one that was
+ * cancelled before it had heard of its start by nothing: so that one is made here first.
+ */
+export async function consume(
+  socket: AmqpSocket,
+  channel: MeshChannel,
+  queue: string,
+  options: { noAck: boolean; exclusive?: boolean },
+  oncancel: (error: NuropbTransportError) => void,
+): Promise<void> {
+  const cancelled = () =>
+    oncancel(
+      new NuropbTransportError(`The broker cancelled the consumer of ${queue}: was the queue deleted?`, {
+        code: "NOT_FOUND",
+      }),
+    );
+  const early = new AMQPConsumer(channel, CONSUMER_TAG, () => {});
+  channel.consumers.set(CONSUMER_TAG, early);
+  early.wait().catch(cancelled);
+  const consumer = await socket.method(
+    `to consume ${queue}`,
+    () => channel.basicConsume(queue, { ...options, tag: CONSUMER_TAG }, () => {}),
+  );
+  consumer.wait().catch(cancelled);
 }
 
 /** Settling after the channel has gone is nothing: the broker has the message again. */
@@ -136,14 +163,17 @@ export function toMessage(
   };
 }
 
+/** How deep a header's tables are looked into. */
+const MAX_HEADER_DEPTH = 16;
+
 /** Copies byte arrays, which the client leaves pointing into the socket's buffer. */
-function detach(value: unknown): unknown {
-  if (value instanceof Uint8Array) return value.slice();
-  if (Array.isArray(value)) return value.map(detach);
-  if (typeof value === "object" && value !== null && !(value instanceof Date)) {
-    for (const [key, field] of Object.entries(value)) {
-      if (typeof field === "object") (value as Record<string, unknown>)[key] = detach(field);
-    }
+function detach(value: unknown, depth = 0): unknown {
+  if (typeof value !== "object" || value === null || value instanceof Date) return value;
+  if (value instanceof Uint8Array) return new Uint8Array(value);
+  if (depth === MAX_HEADER_DEPTH) return null;
+  if (Array.isArray(value)) return value.map((item) => detach(item, depth + 1));
+  for (const [key, field] of Object.entries(value)) {
+    if (typeof field === "object") (value as Record<string, unknown>)[key] = detach(field, depth + 1);
   }
   return value;
 }

@@ -9,7 +9,7 @@ import { NuropbMessageError, NuropbTransportError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import type { ByteSocket } from "../runtime/byte_socket.ts";
 import { headersTooLarge, MeshChannel, transportError } from "./amqp_channel.ts";
-import { FrameReader } from "./frame_reader.ts";
+import { FrameReader, withoutProperties } from "./frame_reader.ts";
 import { WriteBuffer } from "./write_buffer.ts";
 
 /** What the connection is to be like. */
@@ -59,6 +59,8 @@ export class AmqpSocket extends AMQPBaseClient {
   constructor(socket: ByteSocket, settings: AmqpSettings) {
     const { vhost, username, password, name, heartbeat, maxMessageSize } = settings;
     super(vhost, username, password, name, "web", FRAME_MAX, Math.ceil(heartbeat / 1000));
+    keepPositive(this, "frameMax");
+    keepPositive(this, "heartbeat");
     this.onerror = () => {};
     this.ondisconnect = (error) => {
       // The answer to the broker's goodbye must leave before the socket closes.
@@ -73,7 +75,15 @@ export class AmqpSocket extends AMQPBaseClient {
       socket.write(bytes);
     });
     this.#input = new FrameReader(FRAME_MAX, maxMessageSize, {
-      onframes: (bytes) => this.parseFrames(new AMQPView(bytes.buffer, bytes.byteOffset, bytes.byteLength)),
+      onframes: (bytes) => this.#parse(bytes),
+      onlargeheader: (frame) => {
+        try {
+          this.#parse(frame);
+        } catch {
+          // Were the connection to end, the same message would come again over the next one.
+          this.#parse(withoutProperties(frame));
+        }
+      },
       onoversize: (channel, bodySize) => {
         const owner = this.channels[channel];
         if (owner instanceof MeshChannel) owner.oversize = bodySize;
@@ -209,6 +219,10 @@ export class AmqpSocket extends AMQPBaseClient {
     this.end();
   }
 
+  #parse(bytes: Uint8Array): void {
+    this.parseFrames(new AMQPView(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+  }
+
   #receive(bytes: Uint8Array): void {
     if (this.#ended !== undefined) return;
     this.#received = true;
@@ -281,6 +295,15 @@ export class AmqpSocket extends AMQPBaseClient {
     this.#output.append(part);
     this.#output.append(FRAME_END);
   }
+}
+
+/** A broker that tunes a value to zero has no limit of its own, which to the client would be the limit of zero. */
+function keepPositive(client: AMQPBaseClient, name: "frameMax" | "heartbeat"): void {
+  let current = client[name];
+  Object.defineProperty(client, name, {
+    get: () => current,
+    set: (tuned: number) => current = tuned > 0 ? tuned : current,
+  });
 }
 
 const FRAME_END = new Uint8Array([0xce]);

@@ -6,16 +6,22 @@
 
 const HEADER_SIZE = 7;
 const FRAME_END = 0xce;
+const METHOD = 1;
 const CONTENT_HEADER = 2;
 const CONTENT_BODY = 3;
 const NOTHING = new Uint8Array(0);
 /** Where in a content header frame the body's size stands: after the frame's header, class and weight. */
 const BODY_SIZE_OFFSET = HEADER_SIZE + 4;
 
+/** From this many bytes on, the tables in a content header could be nested too deep for their reader. */
+const LARGE_HEADER = 4_096;
+
 /** What a {@linkcode FrameReader} tells its owner. */
 export interface FrameHandlers {
   /** One or more whole frames; the bytes are the callee's only until it returns. */
   onframes(bytes: Uint8Array): void;
+  /** A content header so large that reading it may fail. */
+  onlargeheader(frame: Uint8Array): void;
   /** The next content header on this channel announced a larger body than is allowed, and comes as an empty one. */
   onoversize(channel: number, bodySize: number): void;
 }
@@ -52,28 +58,33 @@ export class FrameReader {
       if (size > this.#maxFrameSize) throw new Error(`a frame of ${size} bytes, over ${this.#maxFrameSize}`);
       if (input.byteLength - position < size) break;
       if (input[position + size - 1] !== FRAME_END) throw new Error("a frame without its end mark");
-      if (this.#isUnwanted(view, position, size)) {
+      if (this.#isSpecial(view, position, size)) {
         if (position > start) this.#handlers.onframes(input.subarray(start, position));
-        this.#drop(view.getUint16(position + 1), input.slice(position, position + size));
+        this.#handle(view.getUint16(position + 1), copy(input.subarray(position, position + size)));
         start = position + size;
       }
       position += size;
     }
     if (position > start) this.#handlers.onframes(input.subarray(start, position));
     // Copied, because the bytes go back to the socket.
-    this.#partial = position === input.byteLength ? NOTHING : input.slice(position);
+    this.#partial = position === input.byteLength ? NOTHING : copy(input.subarray(position));
   }
 
-  /** Whether a frame announces a body that is too large, or is a part of one. */
-  #isUnwanted(view: DataView, position: number, size: number): boolean {
+  /** Whether a frame cannot just be handed on with the others. */
+  #isSpecial(view: DataView, position: number, size: number): boolean {
     const type = view.getUint8(position);
     if (type === CONTENT_HEADER) {
-      return size > BODY_SIZE_OFFSET + 8 && bodySize(view, position) > this.#maxBodySize;
+      return size > LARGE_HEADER ||
+        (size > BODY_SIZE_OFFSET + 8 && bodySize(view, position) > this.#maxBodySize);
     }
-    return type === CONTENT_BODY && this.#dropping.has(view.getUint16(position + 1));
+    if (this.#dropping.size === 0) return false;
+    const channel = view.getUint16(position + 1);
+    // A method says that no more of the body comes, whatever was announced.
+    if (type === METHOD) this.#dropping.delete(channel);
+    return type === CONTENT_BODY && this.#dropping.has(channel);
   }
 
-  #drop(channel: number, frame: Uint8Array): void {
+  #handle(channel: number, frame: Uint8Array): void {
     if (frame[0] === CONTENT_BODY) {
       const left = this.#dropping.get(channel)! - (frame.byteLength - HEADER_SIZE - 1);
       if (left > 0) this.#dropping.set(channel, left);
@@ -81,17 +92,34 @@ export class FrameReader {
       return;
     }
     const announced = bodySize(new DataView(frame.buffer), 0);
-    this.#dropping.set(channel, announced);
-    this.#handlers.onoversize(channel, announced);
-    // The message goes on without a body, so that whoever waits for it is told.
-    frame.fill(0, BODY_SIZE_OFFSET, BODY_SIZE_OFFSET + 8);
-    this.#handlers.onframes(frame);
+    if (announced > this.#maxBodySize) {
+      this.#dropping.set(channel, announced);
+      this.#handlers.onoversize(channel, announced);
+      // The message goes on without a body, so that whoever waits for it is told.
+      frame.fill(0, BODY_SIZE_OFFSET, BODY_SIZE_OFFSET + 8);
+    }
+    if (frame.byteLength > LARGE_HEADER) this.#handlers.onlargeheader(frame);
+    else this.#handlers.onframes(frame);
   }
+}
+
+/** A content header frame without its properties. */
+export function withoutProperties(frame: Uint8Array): Uint8Array {
+  const bare = new Uint8Array(BODY_SIZE_OFFSET + 8 + 2 + 1);
+  bare.set(frame.subarray(0, BODY_SIZE_OFFSET + 8));
+  new DataView(bare.buffer).setUint32(3, bare.byteLength - HEADER_SIZE - 1);
+  bare[bare.byteLength - 1] = FRAME_END;
+  return bare;
 }
 
 function bodySize(view: DataView, position: number): number {
   const at = position + BODY_SIZE_OFFSET;
   return view.getUint32(at) * 2 ** 32 + view.getUint32(at + 4);
+}
+
+/** A copy also of Node's buffers, whose `slice` gives none. */
+function copy(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes);
 }
 
 function concat(first: Uint8Array, second: Uint8Array): Uint8Array {

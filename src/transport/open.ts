@@ -100,9 +100,19 @@ export function openerOf(broker: BrokerUrl, options: OpenOptions): OpenConnectio
 }
 
 function invalidUrl(url: unknown, fault: string, cause?: unknown): NuropbTransportError {
-  const shown = typeof url === "string" ? url.replace(/\/\/[^@]*@/, "//…@") : String(url);
+  const shown = withoutSecrets(String(url));
   return new NuropbTransportError(`The broker's url ${JSON.stringify(shown)} ${fault}`, {
     code: "INVALID_URL",
     ...(cause === undefined ? {} : { cause }),
   });
+}
+
+/** A url, however wrong, without what may be an account or a password in it. */
+function withoutSecrets(url: string): string {
+  const [scheme = ""] = /^[a-z]+:(?:\/\/)?/i.exec(url) ?? [];
+  const at = url.lastIndexOf("@");
+  const shown = at === -1
+    ? url
+    : `${/^(?:amqps?|wss?|https?):/i.test(scheme) ? scheme : ""}…${url.slice(at)}`;
+  return shown.replace(/[?#].*$/s, "?…");
 }

@@ -9,7 +9,12 @@ import type { Connection, ConsumeOptions, Consumer, Delivery } from "./transport
 
 /** A consumer that outlives its connection. */
 export class SupervisedConsumer implements Consumer {
+  /** Whether its owner wants no more. */
   closed = false;
+  /** Whether someone is at setting it up again. */
+  restoring = false;
+  /** The connection that it runs on. */
+  connection: Connection | undefined;
   readonly #options: () => ConsumeOptions;
   readonly #ondelivery: (delivery: Delivery) => void;
   readonly #owner: { onend(error: NuropbTransportError): void; onclosed(): void };
@@ -25,15 +30,20 @@ export class SupervisedConsumer implements Consumer {
     this.#owner = owner;
   }
 
+  /** Runs on a connection. */
   async attach(connection: Connection): Promise<void> {
+    let ended = false;
     const consumer = await connection.consume(this.#options(), {
       ondelivery: this.#ondelivery,
       onend: (error) => {
+        ended = true;
+        if (this.connection === connection) this.connection = undefined;
         // When the whole connection goes, the next one attaches every consumer.
         if (!this.closed && !isLost(error)) this.#owner.onend(error);
       },
     });
     this.#current = consumer;
+    if (!ended) this.connection = connection;
     if (this.closed) await consumer.close();
   }
 

@@ -53,6 +53,7 @@ export class Supervisor {
   readonly #logger: Logger;
   readonly #consumers = new Set<SupervisedConsumer>();
   readonly #closing = new AbortController();
+  #closed: Promise<void> | undefined;
   #status: MeshStatus = { state: "connecting", attempt: 1 };
   #connection: Connection | undefined;
   /** Settles when a connection is open, or never will be. */
@@ -109,6 +110,7 @@ export class Supervisor {
 
   /** Waits for an open connection. Rejects with the signal's reason, or when the mesh is closed. */
   async ready(signal?: AbortSignal): Promise<Connection> {
+    this.#closing.signal.throwIfAborted();
     return this.#connection ?? await abortable(this.#opened.promise, signal);
   }
 
@@ -147,16 +149,23 @@ export class Supervisor {
         this.#consumers.add(consumer);
         return consumer;
       } catch (error) {
-        if (signal?.aborted || !isLost(error)) throw error;
+        if (!signal?.aborted && isLost(error)) continue;
+        // It may still come about, and must not stay then.
+        await consumer.close();
+        throw error;
       }
     }
   }
 
   /** Closes for good. */
-  async close(): Promise<void> {
-    if (this.#status.state === "closing" || this.#status.state === "closed") return;
+  close(): Promise<void> {
+    return this.#closed ??= this.#close();
+  }
+
+  async #close(): Promise<void> {
+    if (this.#status.state === "closed") return;
     this.#transition({ state: "closing" });
-    const closed = new NuropbTransportError("The mesh was closed", { code: "CLOSED" });
+    const closed = new NuropbTransportError("The mesh was closed: connect anew", { code: "CLOSED" });
     this.#closing.abort(closed);
     this.#opened.reject(closed);
     const connection = this.#connection;
@@ -261,22 +270,29 @@ export class Supervisor {
     }
   }
 
-  /** Sets a consumer up again that the broker ended, while the connection goes on. */
+  /** Sets a consumer up again that the broker ended, or refused on a new connection. */
   async #restore(consumer: SupervisedConsumer, error: NuropbTransportError): Promise<void> {
-    this.#logger.warn("consumer ended by the broker", { reason: error.message });
-    for (let attempt = 1; !consumer.closed; attempt++) {
-      try {
+    this.#logger.warn("a consumer is to be set up again", { reason: error.message });
+    if (consumer.restoring) return;
+    consumer.restoring = true;
+    try {
+      for (let attempt = 1; !consumer.closed; attempt++) {
         await sleep(backOff(attempt), this.#closing.signal);
-        const connection = this.#connection;
+        const connection = await this.ready();
         // A new connection sets up every consumer by itself.
-        if (connection === undefined || consumer.closed) return;
-        await consumer.attach(connection);
-        this.#logger.info("consumer set up again", { attempt });
-        return;
-      } catch (reason) {
-        if (this.#closing.signal.aborted || isLost(reason)) return;
-        this.#logger.error("consumer could not be set up again", { attempt, reason: reasonOf(reason) });
+        if (consumer.closed || consumer.connection === connection) return;
+        try {
+          await consumer.attach(connection);
+          this.#logger.info("consumer set up again", { attempt });
+          return;
+        } catch (reason) {
+          this.#logger.error("a consumer could not be set up again", { attempt, reason: reasonOf(reason) });
+        }
       }
+    } catch {
+      // The mesh was closed.
+    } finally {
+      consumer.restoring = false;
     }
   }
 }

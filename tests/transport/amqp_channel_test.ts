@@ -1,0 +1,322 @@
+import assert from "node:assert/strict";
+import { connect, NuropbException, serve } from "@nuropb/mesh";
+import { describe, it } from "@std/testing/bdd";
+import {
+  FakeBroker,
+  method,
+  noticeRejections,
+  nuropb,
+  openConnection,
+  plain,
+  soon,
+  until,
+} from "./fake_broker.ts";
+import type { Session } from "./fake_broker.ts";
+
+const replies = "amq.rabbitmq.reply-to";
+const queue = "nuropb-shop-sq";
+const order = { service: "shop", method: "order", params: {} };
+
+/** Closes a channel as a broker does. */
+function close(session: Session, channel: number, code: number, text: string): void {
+  session.send(method(channel, "channel.close", { code, text }));
+}
+
+function codesOf(operations: readonly Promise<unknown>[]): Promise<unknown[]> {
+  return Promise.all(
+    operations.map((operation) =>
+      operation.then(() => "ok", (error: unknown) => error instanceof NuropbException ? error.code : error)
+    ),
+  );
+}
+
+describe("the channel of requests, when the broker closes it,", () => {
+  noticeRejections();
+
+  it("fails the requests on it with the broker's reason, and the next one works", async () => {
+    await using broker = await FakeBroker.start();
+    await using mesh = await connect(broker.url);
+    broker.on("basic.publish", ({ session, channel }) => {
+      if (session.published.length === 3) {
+        close(session, channel, 406, "PRECONDITION_FAILED - no fast reply consumer");
+      }
+    });
+    const requests = Array.from({ length: 3 }, () => mesh.request("shop", "order", {}, plain));
+    await assert.rejects(
+      requests[0]!,
+      /shop.order has no answer, and may have run: .*no fast reply consumer/,
+    );
+    assert.deepEqual(await codesOf(requests), Array.from({ length: 3 }, () => "PRECONDITION_FAILED"));
+    broker.off("basic.publish");
+    assert.equal(await mesh.request("shop", "order", {}, plain), "pong");
+    assert.equal(broker.sessions.length, 1);
+    assert.equal(broker.session.all("channel.close-ok").length, 1);
+  });
+
+  it("has a request wait that is made while a new one is opened", async () => {
+    await using broker = await FakeBroker.start();
+    await using mesh = await connect(broker.url);
+    const { session } = broker;
+    let answer = () => {};
+    broker.once("basic.consume", (_step, next) => answer = next);
+    close(session, session.consumers.get(replies)!.channel, 541, "INTERNAL_ERROR");
+    await until(() => session.all("basic.consume").length === 2);
+    const request = mesh.request("shop", "order", {}, plain);
+    await new Promise((resolve) => setTimeout(resolve));
+    assert.equal(session.published.length, 0);
+    answer();
+    assert.equal(await request, "pong");
+  });
+
+  it("takes the exchange for missing, and so the service, when the broker says so", async () => {
+    await using broker = await FakeBroker.start();
+    await using mesh = await connect(broker.url, { declare: false });
+    broker.once(
+      "basic.publish",
+      ({ session, channel }) => close(session, channel, 404, "NOT_FOUND - no exchange"),
+    );
+    assert.deepEqual(await codesOf([mesh.request("shop", "order", {}, plain)]), ["NOT_DELIVERED"]);
+    assert.equal(await mesh.request("shop", "order", {}, plain), "pong");
+  });
+
+  it("takes the connection with it when no new one can be had", async () => {
+    await using broker = await FakeBroker.start();
+    await using mesh = await connect(broker.url);
+    broker.once("basic.consume", ({ session, channel }) => close(session, channel, 403, "ACCESS_REFUSED"));
+    broker.once("basic.publish", ({ session, channel }) => close(session, channel, 541, "INTERNAL_ERROR"));
+    assert.deepEqual(await codesOf([mesh.request("shop", "order", {}, plain)]), ["CHANNEL_CLOSED"]);
+    await until(() => broker.sessions.length === 2);
+    await mesh.ready();
+    assert.equal(await mesh.request("shop", "order", {}, plain), "pong");
+    assert.equal(broker.sessions.length, 2);
+  });
+
+  it("is opened anew, too, when the queue of answers is deleted", async () => {
+    await using broker = await FakeBroker.start();
+    await using mesh = await connect(broker.url, { replies: "queue" });
+    assert.equal(await mesh.request("shop", "order", {}, plain), "pong");
+    const { session } = broker;
+    const [[own, { channel, tag }]] = [...session.consumers] as [[string, { channel: number; tag: string }]];
+    broker.on("basic.publish", () => {});
+    const lost = mesh.request("shop", "order", {}, { ...plain, ttl: 1_000 });
+    await until(() => session.published.length === 2);
+    session.consumers.delete(own);
+    session.send(method(channel, "basic.cancel", { tag, flags: 1 }));
+    const [code] = await codesOf([lost]);
+    assert.notEqual(code, "TIMEOUT");
+    broker.off("basic.publish");
+    assert.equal(await mesh.request("shop", "order", {}, { ...plain, ttl: 1_000 }), "pong");
+  });
+});
+
+describe("the channel of commands and events, when the broker closes it,", () => {
+  noticeRejections();
+
+  it("fails those without a confirm with the broker's reason, and the next one works", async () => {
+    await using broker = await FakeBroker.start();
+    await using mesh = await connect(broker.url);
+    broker.on("basic.publish", ({ session, channel }) => {
+      if (session.published.length === 3) {
+        close(session, channel, 403, "ACCESS_REFUSED - write to the exchange");
+      }
+    });
+    const pending = [1, 2, 3].map((event) => mesh.publish("orders.created", event));
+    await assert.rejects(pending[0]!, /ACCESS_REFUSED - write to the exchange/);
+    assert.deepEqual(await codesOf(pending), Array.from({ length: 3 }, () => "ACCESS_REFUSED"));
+    broker.off("basic.publish");
+    await mesh.command("shop", "order", {}, plain);
+    assert.equal(broker.sessions.length, 1);
+  });
+
+  it("harms no request", async () => {
+    await using broker = await FakeBroker.start();
+    await using mesh = await connect(broker.url);
+    let answer = () => {};
+    broker.once("basic.publish", (_step, next) => answer = next);
+    const request = mesh.request("shop", "order", {}, plain);
+    await until(() => broker.session.published.length === 1);
+    broker.once(
+      "basic.publish",
+      ({ session, channel }) => close(session, channel, 404, "NOT_FOUND - no exchange"),
+    );
+    assert.deepEqual(await codesOf([mesh.command("shop", "order", {}, plain)]), ["NOT_DELIVERED"]);
+    answer();
+    assert.equal(await request, "pong");
+  });
+
+  it("counts the confirms of a new one from the start", async () => {
+    await using broker = await FakeBroker.start();
+    await using mesh = await connect(broker.url);
+    for (let round = 0; round < 3; round++) {
+      for (let index = 0; index < 3; index++) await mesh.publish("orders.created", index);
+      const { session } = broker;
+      close(session, session.published.at(-1)!.channel, 541, "INTERNAL_ERROR");
+      await until(() => session.all("channel.close-ok").length === round + 1);
+    }
+    await mesh.publish("orders.created", 9);
+    assert.deepEqual(broker.session.published.map(({ deliveryTag }) => deliveryTag), [
+      1,
+      2,
+      3,
+      1,
+      2,
+      3,
+      1,
+      2,
+      3,
+      1,
+    ]);
+  });
+
+  it("fails a message that is sent while it is being opened", async () => {
+    await using broker = await FakeBroker.start();
+    await using mesh = await connect(broker.url);
+    broker.once("confirm.select", ({ session, channel }) => close(session, channel, 540, "NOT_IMPLEMENTED"));
+    assert.deepEqual(await codesOf([mesh.publish("orders.created", 1)]), ["CHANNEL_CLOSED"]);
+    await mesh.publish("orders.created", 2);
+  });
+});
+
+describe("a delivery to a consumer that nobody knows", () => {
+  noticeRejections();
+
+  it("is handled and settled, for on its channel there is one consumer alone", async () => {
+    await using broker = await FakeBroker.start();
+    await using _service = await serve({ order: () => "done" }, { url: broker.url, name: "shop" });
+    const { session } = broker;
+    const deliveryTag = session.deliver(queue, nuropb("request", order), { tag: "nobody" });
+    await until(() => session.all("basic.ack").length === 1);
+    assert.equal(session.all("basic.ack")[0]?.fields.deliveryTag, deliveryTag);
+  });
+});
+
+describe("a connection whose channels are all in use", () => {
+  noticeRejections();
+
+  it("refuses what needs another one, and is not taken for lost", async () => {
+    // Over a lost connection things are tried again, which here would never end.
+    await using broker = await FakeBroker.start({ channelMax: 2 });
+    const { connection, closes } = await openConnection(broker);
+    const handlers = { ondelivery: () => {}, onend: () => {} };
+    const consumer = await connection.consume({ queue: "q", topology: [], prefetch: 1 }, handlers);
+    const message = { exchange: "x", routingKey: "y", properties: { headers: {} }, body: new Uint8Array(0) };
+    const needs = [
+      () => connection.publish(message, false),
+      () => connection.declare([]),
+      () => connection.consume({ queue: "q", topology: [], prefetch: 1 }, handlers),
+    ];
+    for (const need of needs) {
+      const [code] = await codesOf([need()]);
+      assert.ok(code !== "CONNECTION_LOST" && code !== "TIMEOUT", String(code));
+    }
+    await consumer.close();
+    await connection.publish(message, false);
+    assert.deepEqual(closes, []);
+    await connection.close();
+  });
+});
+
+/** Ways in which a broker ends a consumer. */
+const ends: readonly [what: string, end: (session: Session, channel: number, tag: string) => Uint8Array][] = [
+  [
+    "closes its channel",
+    (_session, channel) =>
+      method(channel, "channel.close", { code: 406, text: "PRECONDITION_FAILED - timeout" }),
+  ],
+  ["cancels it", (_session, channel, tag) => method(channel, "basic.cancel", { tag, flags: 1 })],
+  ["cancels it and wants an answer", (_session, channel, tag) => method(channel, "basic.cancel", { tag })],
+];
+
+for (const [what, end] of ends) {
+  describe(`a consumer, when the broker ${what},`, () => {
+    noticeRejections();
+
+    it("is set up again for a service, with its queue and its prefetch", async () => {
+      await using broker = await FakeBroker.start();
+      await using _service = await serve({ order: () => "done" }, {
+        url: broker.url,
+        name: "shop",
+        concurrency: 9,
+      });
+      const { session } = broker;
+      const { channel, tag } = session.consumers.get(queue)!;
+      session.consumers.delete(queue);
+      session.send(end(session, channel, tag));
+      await until(() => session.consumers.has(queue));
+      assert.equal(session.all("queue.declare").length, 4);
+      assert.deepEqual(session.all("basic.qos").map(({ fields }) => fields.count), [9, 9]);
+      session.deliver(queue, nuropb("request", order));
+      await until(() => session.published.length === 1);
+      assert.equal(broker.sessions.length, 1);
+      // The old channel is gone, whoever closed it.
+      await until(() => session.all("channel.close").length + session.all("channel.close-ok").length > 3);
+    });
+
+    it("is set up again for a subscription, with a queue of a new name", async () => {
+      await using broker = await FakeBroker.start();
+      await using mesh = await connect(broker.url);
+      const orders = mesh.subscribe("orders.*");
+      await orders.ready;
+      const { session } = broker;
+      const old = session.subscription;
+      const { channel, tag } = session.consumers.get(old)!;
+      session.consumers.delete(old);
+      session.send(end(session, channel, tag));
+      await until(() => session.consumers.size === 2);
+      assert.notEqual(session.subscription, old);
+      session.deliver(session.subscription, nuropb("event", { topic: "orders.created", event: 1 }));
+      assert.equal((await soon(orders.next())).value?.event, 1);
+    });
+
+    it("is set up again even when that comes in one chunk with its confirmation", async () => {
+      await using broker = await FakeBroker.start();
+      await using mesh = await connect(broker.url);
+      broker.once("basic.consume", ({ session, channel, fields }) =>
+        session.send(
+          method(channel, "basic.consume-ok", { tag: fields.tag! }),
+          end(session, channel, String(fields.tag)),
+        ));
+      const serving = serve({ order: () => "done" }, { mesh, name: "shop" });
+      await until(() => broker.session.consumers.has(queue));
+      await (await serving).close();
+    });
+
+    it("is set up again as often as it takes", async () => {
+      await using broker = await FakeBroker.start();
+      await using _service = await serve({ order: () => "done" }, { url: broker.url, name: "shop" });
+      const { session } = broker;
+      const { channel, tag } = session.consumers.get(queue)!;
+      session.consumers.delete(queue);
+      broker.once("queue.declare", (step) => {
+        close(step.session, step.channel, 404, "NOT_FOUND - home node of the queue is down");
+        broker.once(
+          "queue.declare",
+          () =>
+            broker.once(
+              "basic.consume",
+              (step) => close(step.session, step.channel, 404, "NOT_FOUND - home node of the queue is down"),
+            ),
+        );
+      });
+      session.send(end(session, channel, tag));
+      await until(() => session.consumers.has(queue));
+      session.deliver(queue, nuropb("request", order));
+      await until(() => session.published.length === 1);
+    });
+
+    it("is not set up again when the service is closed meanwhile", async () => {
+      await using broker = await FakeBroker.start();
+      await using mesh = await connect(broker.url);
+      const service = await serve({ order: () => "done" }, { mesh, name: "shop" });
+      const { session } = broker;
+      const { channel, tag } = session.consumers.get(queue)!;
+      session.send(end(session, channel, tag));
+      // The end has been read when what came after it is answered.
+      await mesh.request("shop", "order", {}, plain);
+      await service.close();
+      // Longer than the first delay before a consumer is set up again.
+      await new Promise((resolve) => setTimeout(resolve, 150));
+      assert.equal(session.all("basic.consume").length, 2);
+    });
+  });
+}

@@ -1,0 +1,432 @@
+import assert from "node:assert/strict";
+import { describe, it } from "@std/testing/bdd";
+import { NuropbNotDeliveredError, NuropbTransportError } from "../../src/errors.ts";
+import type { NuropbErrorCode, NuropbException } from "../../src/errors.ts";
+import type { Message } from "../../src/message.ts";
+import { silent } from "../../src/options.ts";
+import { Supervisor } from "../../src/transport/supervisor.ts";
+import type { MeshStatus } from "../../src/transport/supervisor.ts";
+import type {
+  Connection,
+  ConnectionHandlers,
+  ConsumeOptions,
+  Consumer,
+  ConsumerHandlers,
+  Delivery,
+  OpenConnection,
+} from "../../src/transport/transport.ts";
+import { noticeRejections, soon, until } from "./fake_broker.ts";
+
+/** A connection that a test drives. Everything succeeds unless the test says otherwise. */
+class FakeConnection implements Connection {
+  readonly replyTo = "replies";
+  readonly handlers: ConnectionHandlers;
+  readonly published: Message[] = [];
+  readonly consumers: { options: ConsumeOptions; handlers: ConsumerHandlers; closed: boolean }[] = [];
+  closed = false;
+  onpublish: (message: Message) => Promise<void> = () => Promise.resolve();
+  onconsume: (options: ConsumeOptions) => Promise<void> = () => Promise.resolve();
+  onclose: () => Promise<void> = () => Promise.resolve();
+
+  constructor(handlers: ConnectionHandlers) {
+    this.handlers = handlers;
+  }
+
+  /** The connection is gone. */
+  lose(error: NuropbTransportError | undefined = failure("CONNECTION_LOST")): void {
+    this.closed = true;
+    this.handlers.onclose(error);
+  }
+
+  send(): void {}
+
+  publish(message: Message): Promise<void> {
+    this.published.push(message);
+    return this.onpublish(message);
+  }
+
+  declare(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async consume(options: ConsumeOptions, handlers: ConsumerHandlers): Promise<Consumer> {
+    await this.onconsume(options);
+    const consumer = { options, handlers, closed: false };
+    this.consumers.push(consumer);
+    const end = () => {
+      consumer.closed = true;
+      return Promise.resolve();
+    };
+    return { cancel: end, close: end };
+  }
+
+  async close(): Promise<void> {
+    await this.onclose();
+    this.closed = true;
+  }
+}
+
+function failure(code: NuropbErrorCode): NuropbTransportError {
+  return new NuropbTransportError(`scripted: ${code}`, { code });
+}
+
+type Script = (connection: FakeConnection, signal: AbortSignal) => void | Promise<void>;
+
+/** A supervisor of brokers that a test scripts; the script runs before a connection counts as open. */
+function supervised(scripts: readonly Script[] = [() => {}], connectTimeout = 1_000) {
+  const connections: FakeConnection[] = [];
+  const attempts: number[] = [];
+  const statuses: MeshStatus[] = [];
+  const resets: NuropbException[] = [];
+  const brokers = scripts.map((script, index): OpenConnection => async (handlers, signal) => {
+    attempts.push(index);
+    const connection = new FakeConnection(handlers);
+    connections.push(connection);
+    await script(connection, signal);
+    return connection;
+  });
+  const handlers = {
+    onreply: () => {},
+    onreturn: () => {},
+    onreset: (error: NuropbException) => resets.push(error),
+    onstatus: (status: MeshStatus) => statuses.push(status),
+  };
+  const supervisor = new Supervisor(brokers, handlers, connectTimeout, silent);
+  return {
+    supervisor,
+    connections,
+    attempts,
+    statuses,
+    resets,
+    states: () => statuses.map(({ state }) => state),
+  };
+}
+
+const signal = () => new AbortController().signal;
+const never = () => new Promise<never>(() => {});
+const message: Message = {
+  exchange: "x",
+  routingKey: "y",
+  properties: { headers: {} },
+  body: new Uint8Array(0),
+};
+const options = (): ConsumeOptions => ({ queue: "q", topology: [], prefetch: 1 });
+
+describe("a supervisor, opening,", () => {
+  noticeRejections();
+
+  it("tries each broker once, in turn, and fails with the last one's reason", async () => {
+    const refuse = (code: NuropbErrorCode): Script => () => Promise.reject(failure(code));
+    const { supervisor, attempts, states } = supervised([refuse("CONNECT_FAILED"), refuse("ACCESS_REFUSED")]);
+    await assert.rejects(supervisor.open(undefined), { code: "ACCESS_REFUSED" });
+    assert.deepEqual(attempts, [0, 1]);
+    assert.deepEqual(states(), ["closed"]);
+  });
+
+  it("takes the first broker that lets it in", async () => {
+    const { supervisor, attempts, connections, states } = supervised([
+      () => Promise.reject(failure("CONNECT_FAILED")),
+      () => {},
+      () => assert.fail("It was asked too"),
+    ]);
+    await supervisor.open(undefined);
+    assert.deepEqual(attempts, [0, 1]);
+    assert.equal(supervisor.connection, connections[1]);
+    assert.equal(await supervisor.ready(), connections[1]);
+    assert.deepEqual(states(), ["open"]);
+    await supervisor.close();
+  });
+
+  it("gives each broker no longer than connectTimeout", async () => {
+    const aborted: unknown[] = [];
+    const hang: Script = (_connection, signal) =>
+      new Promise((_resolve, reject) =>
+        signal.addEventListener("abort", () => {
+          aborted.push(signal.reason);
+          reject(signal.reason);
+        })
+      );
+    const { supervisor } = supervised([hang, hang], 20);
+    await assert.rejects(supervisor.open(undefined), { code: "CONNECT_FAILED", message: /within 20 ms/ });
+    assert.equal(aborted.length, 2);
+  });
+
+  it("asks no further broker once the signal has aborted", async () => {
+    const controller = new AbortController();
+    const { supervisor, attempts } = supervised([
+      () => {
+        controller.abort(new Error("enough"));
+        return Promise.reject(controller.signal.reason);
+      },
+      () => assert.fail("It was asked too"),
+    ]);
+    await assert.rejects(supervisor.open(controller.signal), { message: "enough" });
+    assert.deepEqual(attempts, [0]);
+  });
+
+  it("does not take a connection for open that was lost at once", async () => {
+    const { supervisor, connections } = supervised([(connection) => connection.lose()]);
+    await assert.rejects(supervisor.open(undefined), { code: "CONNECTION_LOST" });
+    assert.ok(connections[0]?.closed);
+  });
+});
+
+describe("a supervisor, publishing,", () => {
+  noticeRejections();
+
+  it("sends the same message again until a connection has taken it", async () => {
+    const { supervisor, connections } = supervised([(connection) => {
+      if (connections.length < 3) {
+        connection.onpublish = () => {
+          connection.lose();
+          return Promise.reject(failure(connections.length === 1 ? "CONNECTION_LOST" : "TIMEOUT"));
+        };
+      }
+    }]);
+    await supervisor.open(undefined);
+    await supervisor.publish(message, true, signal());
+    assert.deepEqual(connections.map(({ published }) => published), [[message], [message], [message]]);
+    await supervisor.close();
+  });
+
+  it("fails at once with what is no loss of the connection", async () => {
+    const { supervisor, connections } = supervised();
+    await supervisor.open(undefined);
+    for (
+      const reason of [
+        failure("ACCESS_REFUSED"),
+        failure("CHANNEL_CLOSED"),
+        new NuropbNotDeliveredError("no"),
+      ]
+    ) {
+      connections[0]!.onpublish = () => Promise.reject(reason);
+      await assert.rejects(supervisor.publish(message, true, signal()), reason);
+    }
+    assert.equal(connections[0]!.published.length, 3);
+    await supervisor.close();
+  });
+
+  it("gives up when its signal aborts while no connection is there", async () => {
+    const { supervisor, connections } = supervised([() => connections.length === 1 ? undefined : never()]);
+    await supervisor.open(undefined);
+    connections[0]!.lose();
+    const controller = new AbortController();
+    const publishing = supervisor.publish(message, true, controller.signal);
+    controller.abort(new Error("enough"));
+    await assert.rejects(publishing, { message: "enough" });
+    await supervisor.close();
+  });
+
+  it("fails when it is closed, even if the connection drops in place of a goodbye", async () => {
+    const { supervisor, connections } = supervised();
+    await supervisor.open(undefined);
+    const [connection] = connections;
+    let drop = () => {};
+    connection!.onpublish = () => {
+      // A loop that never ends would hang the whole process, so this one stops it.
+      if (connection!.published.length > 100) return never();
+      if (connection!.closed) return Promise.reject(failure("CONNECTION_LOST"));
+      return new Promise((_resolve, reject) => drop = () => reject(failure("CONNECTION_LOST")));
+    };
+    connection!.onclose = () => {
+      drop();
+      connection!.lose();
+      return Promise.resolve();
+    };
+    const publishing = assert.rejects(soon(supervisor.publish(message, true, signal())), { code: "CLOSED" });
+    await supervisor.close();
+    await publishing;
+    assert.equal(connection!.published.length, 1);
+  });
+});
+
+describe("a supervisor, consuming,", () => {
+  noticeRejections();
+
+  it("sets its consumers up on each new connection, asking for their options anew, before it is open", async () => {
+    const { supervisor, connections, statuses } = supervised();
+    await supervisor.open(undefined);
+    let asked = 0;
+    await supervisor.consume(() => ({ ...options(), queue: `q${++asked}` }), () => {});
+    connections[0]!.lose();
+    await until(() => statuses.at(-1)?.state === "open");
+    assert.deepEqual(connections.map(({ consumers }) => consumers.map(({ options }) => options.queue)), [[
+      "q1",
+    ], ["q2"]]);
+    await supervisor.close();
+  });
+
+  it("hands on deliveries of each connection", async () => {
+    const { supervisor, connections } = supervised();
+    await supervisor.open(undefined);
+    const deliveries: unknown[] = [];
+    await supervisor.consume(options, (delivery) => deliveries.push(delivery));
+    for (let round = 0; round < 3; round++) {
+      await until(() => connections[round]?.consumers.length === 1);
+      connections[round]!.consumers[0]!.handlers.ondelivery(round as unknown as Delivery);
+      connections[round]!.lose();
+    }
+    assert.deepEqual(deliveries, [0, 1, 2]);
+    await supervisor.close();
+  });
+
+  it("fails with the broker's refusal the first time", async () => {
+    const { supervisor, connections, statuses } = supervised();
+    await supervisor.open(undefined);
+    connections[0]!.onconsume = () => Promise.reject(failure("PRECONDITION_FAILED"));
+    await assert.rejects(supervisor.consume(options, () => {}), { code: "PRECONDITION_FAILED" });
+    connections[0]!.lose();
+    await until(() => statuses.at(-1)?.state === "open");
+    assert.deepEqual(connections[1]!.consumers, []);
+    await supervisor.close();
+  });
+
+  it("opens another connection when one is lost while consumers are set up", async () => {
+    const { supervisor, connections } = supervised([(connection) => {
+      if (connections.length === 2) connection.onconsume = () => Promise.reject(failure("CONNECTION_LOST"));
+    }]);
+    await supervisor.open(undefined);
+    await supervisor.consume(options, () => {});
+    connections[0]!.lose();
+    await until(() => connections[2]?.consumers.length === 1);
+    assert.ok(connections[1]?.closed);
+    await supervisor.close();
+  });
+
+  it("gives the setting up of consumers no longer than connectTimeout either", async () => {
+    const { supervisor, connections } = supervised([(connection) => {
+      if (connections.length === 2) connection.onconsume = never;
+    }], 50);
+    await supervisor.open(undefined);
+    await supervisor.consume(options, () => {});
+    connections[0]!.lose();
+    await until(() => connections[2]?.consumers.length === 1);
+    assert.ok(connections[1]?.closed);
+    await supervisor.close();
+  });
+
+  it("does not set a closed consumer up again, closed before or meanwhile", async () => {
+    const { supervisor, connections, statuses } = supervised();
+    await supervisor.open(undefined);
+    const first = await supervisor.consume(options, () => {});
+    await first.close();
+    const second = await supervisor.consume(options, () => {});
+    connections[0]!.lose();
+    await second.cancel();
+    await until(() => statuses.at(-1)?.state === "open");
+    assert.deepEqual(connections[1]!.consumers, []);
+    await supervisor.close();
+  });
+
+  it("closes a consumer that comes about after it was given up", async () => {
+    const { supervisor, connections } = supervised();
+    await supervisor.open(undefined);
+    let confirm = () => {};
+    connections[0]!.onconsume = () => new Promise((resolve) => confirm = resolve);
+    const controller = new AbortController();
+    const consuming = supervisor.consume(options, () => {}, controller.signal);
+    await until(() => connections[0] !== undefined);
+    await new Promise((resolve) => setTimeout(resolve));
+    controller.abort(new Error("enough"));
+    await assert.rejects(consuming, { message: "enough" });
+    confirm();
+    await until(() => connections[0]!.consumers.length === 1);
+    await until(() => connections[0]!.consumers[0]!.closed);
+    await supervisor.close();
+  });
+
+  it("leaves no rejection behind when its signal has aborted before", async () => {
+    const { supervisor, connections } = supervised();
+    await supervisor.open(undefined);
+    connections[0]!.onconsume = () => Promise.reject(failure("CONNECTION_LOST"));
+    const aborted = AbortSignal.abort(new Error("enough"));
+    await assert.rejects(supervisor.consume(options, () => {}, aborted), { message: "enough" });
+    await supervisor.close();
+  });
+});
+
+describe("a supervisor, closing,", () => {
+  noticeRejections();
+
+  it("gives up an attempt under way, and closes what it gives nevertheless", async () => {
+    let finish = () => {};
+    const { supervisor, connections, states } = supervised([
+      () => connections.length === 1 ? undefined : new Promise<void>((resolve) => finish = resolve),
+    ]);
+    await supervisor.open(undefined);
+    connections[0]!.lose();
+    await until(() => connections.length === 2);
+    await supervisor.close();
+    finish();
+    await until(() => connections[1]!.closed);
+    assert.deepEqual(states(), ["open", "waiting", "connecting", "closing", "closed"]);
+    assert.equal(supervisor.connection, undefined);
+  });
+
+  it("opens no other connection when the one it closes is lost", async () => {
+    const { supervisor, connections, resets } = supervised();
+    await supervisor.open(undefined);
+    connections[0]!.onclose = () => {
+      connections[0]!.lose();
+      return Promise.resolve();
+    };
+    await supervisor.close();
+    // Longer than the first delay before a reconnection.
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    assert.equal(connections.length, 1);
+    assert.deepEqual(resets, []);
+  });
+
+  it("is over for everyone who asks for it only when it is over", async () => {
+    const { supervisor, connections } = supervised();
+    await supervisor.open(undefined);
+    let finish = () => {};
+    connections[0]!.onclose = () => new Promise((resolve) => finish = resolve);
+    const over: number[] = [];
+    const closings = [1, 2].map((number) => supervisor.close().then(() => over.push(number)));
+    await new Promise((resolve) => setTimeout(resolve));
+    assert.deepEqual(over, []);
+    finish();
+    await Promise.all(closings);
+    assert.equal(supervisor.status.state, "closed");
+    await supervisor.close();
+  });
+
+  it("has nobody wait for a connection any more", async () => {
+    const { supervisor } = supervised();
+    await supervisor.open(undefined);
+    await supervisor.close();
+    await assert.rejects(soon(supervisor.ready()), { code: "CLOSED" });
+    await assert.rejects(soon(supervisor.publish(message, true, signal())), { code: "CLOSED" });
+    await assert.rejects(soon(supervisor.consume(options, () => {})), { code: "CLOSED" });
+  });
+});
+
+describe("a supervisor, told of a loss,", () => {
+  noticeRejections();
+
+  it("resets the answers that will not come, once, with the reason", async () => {
+    const { supervisor, connections, resets } = supervised();
+    await supervisor.open(undefined);
+    const reason = failure("CONNECTION_LOST");
+    connections[0]!.lose(reason);
+    connections[0]!.lose(reason);
+    assert.equal(resets.length, 1);
+    assert.equal(resets[0]?.code, "CONNECTION_LOST");
+    assert.equal(resets[0]?.cause, reason);
+    await until(() => connections.length === 2);
+    await supervisor.close();
+  });
+
+  it("minds no late word of an old connection", async () => {
+    const { supervisor, connections, resets, states } = supervised();
+    await supervisor.open(undefined);
+    connections[0]!.lose();
+    await until(() => states().at(-1) === "open");
+    connections[0]!.lose();
+    assert.equal(supervisor.connection, connections[1]);
+    assert.equal(resets.length, 1);
+    assert.deepEqual(states(), ["open", "waiting", "connecting", "open"]);
+    await supervisor.close();
+  });
+});
