@@ -245,14 +245,18 @@ export function fromRemote(name: string, description: string): NuropbException {
   const ErrorClass = classesByName.get(name) ?? NuropbException;
   return new ErrorClass(description, {
     remote,
-    ...(description.startsWith("Unknown method ") ? { code: "UNKNOWN_METHOD" } : {}),
+    ...(ErrorClass === NuropbHandlingError && description.startsWith("Unknown method ")
+      ? { code: "UNKNOWN_METHOD" }
+      : {}),
   });
 }
 
-/** The name and text under which anything that a method threw goes over the wire. */
+/** The name and text under which anything that a method threw goes over the wire. Never throws itself. */
 export function toRemote(thrown: unknown): RemoteError {
-  if (thrown instanceof NuropbException) return { name: thrown.name, description: thrown.description };
   try {
+    if (thrown instanceof NuropbException) {
+      return { name: String(thrown.name), description: String(thrown.description) };
+    }
     if (thrown instanceof Error) {
       return { name: String(thrown.name) || "Error", description: String(thrown.message) };
     }
@@ -261,4 +265,14 @@ export function toRemote(thrown: unknown): RemoteError {
     // A hostile getter or toString: the caller still gets an error.
     return { name: "NuropbException", description: "thrown: a value without a text" };
   }
+}
+
+/** What was thrown, if it is an error that can be looked at; else one that tells of it. */
+export function asError(thrown: unknown): Error {
+  try {
+    if (thrown instanceof Error) return thrown;
+  } catch {
+    // A proxy that does not let its prototype be asked for.
+  }
+  return new NuropbException(toRemote(thrown).description);
 }

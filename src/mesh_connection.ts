@@ -15,15 +15,17 @@ import type {
 import { MeshCaller } from "./client/caller.ts";
 import type { CallerCore } from "./client/caller.ts";
 import { ConsumerStream } from "./client/consumer_stream.ts";
+import type { StreamSource } from "./client/consumer_stream.ts";
 import { closedError, Correlator } from "./client/correlator.ts";
 import { deadLetterOf } from "./client/dead_letters.ts";
 import { Discovery } from "./client/discovery.ts";
 import { Sealer } from "./client/sealer.ts";
 import { withDeadline } from "./deferred.ts";
-import { NuropbTimeoutError } from "./errors.ts";
+import { NuropbHandlingError, NuropbTimeoutError } from "./errors.ts";
 import { MessageContext } from "./host/context.ts";
 import type { Context } from "./host/context.ts";
 import { IdSource } from "./ids.ts";
+import { checkSize } from "./message.ts";
 import type { Message } from "./message.ts";
 import type { Mesh, StatusEvent } from "./mesh.ts";
 import { checkInteger, checkTopic, invalid, silent } from "./options.ts";
@@ -31,8 +33,13 @@ import type { CheckedConnectOptions, Logger } from "./options.ts";
 import { openerOf, parseUrl } from "./transport/open.ts";
 import { Supervisor } from "./transport/supervisor.ts";
 import type { MeshStatus } from "./transport/supervisor.ts";
-import { DEAD_LETTER_QUEUE, meshTopology, subscriptionTopology } from "./transport/topology.ts";
-import { decodeEvent, DESCRIBE_METHOD } from "./wire/envelope.ts";
+import {
+  DEAD_LETTER_QUEUE,
+  EVENTS_EXCHANGE,
+  meshTopology,
+  subscriptionTopology,
+} from "./transport/topology.ts";
+import { decodeEvent, DESCRIBE_METHOD, encodeEvent } from "./wire/envelope.ts";
 import type { Event } from "./wire/envelope.ts";
 
 /** The {@linkcode Mesh} that `connect` gives; `serve` uses what is beyond the interface. */
@@ -42,6 +49,8 @@ export class MeshConnection extends MeshCaller implements Mesh {
   readonly #correlator: Correlator;
   readonly #events = new EventTarget();
   readonly #shutdown = new AbortController();
+  /** Loops that wait for more, which is not to come once the mesh is closed. */
+  readonly #streams = new Set<Pick<DeliveryStream<unknown>, "close">>();
   readonly #options: CheckedConnectOptions;
 
   constructor(urls: readonly string[], options: CheckedConnectOptions) {
@@ -109,6 +118,22 @@ export class MeshConnection extends MeshCaller implements Mesh {
     return new MeshCaller(this.#core, scope);
   }
 
+  /** An event that a method emits, ready to be published. Throws for one that cannot be. */
+  encodeEvent(topic: string, event: unknown, traceId: string | null): Message {
+    const { maxMessageSize } = this.#options;
+    const message = encodeEvent({
+      type: "event",
+      topic: checkTopic(topic),
+      event,
+      context: {},
+      correlationId: this.#core.ids.next(),
+      traceId,
+      target: null,
+    }, EVENTS_EXCHANGE);
+    checkSize(message, maxMessageSize);
+    return message;
+  }
+
   get status(): MeshStatus {
     return this.#supervisor.status;
   }
@@ -121,7 +146,7 @@ export class MeshConnection extends MeshCaller implements Mesh {
     if (patterns.length === 0) throw invalid("The topics must be one pattern or more", topics);
     const prefetch = checkInteger("buffer", options.buffer ?? 256, 1, 65_535);
     const { logger, ids } = this.#core;
-    return new ConsumerStream<EventMessage<Payload, Context>>({
+    return this.#stream<EventMessage<Payload, Context>>({
       consume: (ondelivery) =>
         this.#supervisor.consume(
           () => {
@@ -149,6 +174,18 @@ export class MeshConnection extends MeshCaller implements Mesh {
     }, options.signal);
   }
 
+  #stream<Item>(
+    source: Omit<StreamSource<Item>, "onclosed">,
+    signal: AbortSignal | undefined,
+  ): DeliveryStream<Item> {
+    const stream: ConsumerStream<Item> = new ConsumerStream<Item>(
+      { ...source, onclosed: () => this.#streams.delete(stream) },
+      signal,
+    );
+    this.#streams.add(stream);
+    return stream;
+  }
+
   #eventMessage<Payload>(
     message: Event,
     redelivered: boolean,
@@ -160,6 +197,11 @@ export class MeshConnection extends MeshCaller implements Mesh {
       redelivered,
       shutdown: signal,
       callerFor: (scope) => this.callerFor(scope),
+      encode: (topic) => {
+        throw new NuropbHandlingError(
+          `${topic} was not emitted: a subscriber has no outcome, so publish it over ctx.mesh`,
+        );
+      },
     });
     return { topic, event: event as Payload, target, ctx };
   }
@@ -173,7 +215,7 @@ export class MeshConnection extends MeshCaller implements Mesh {
         () => new NuropbTimeoutError("The broker did not confirm the replayed message: it may have it"),
         (signal) => this.#supervisor.publish(message, true, signal),
       );
-    return new ConsumerStream<DeadLetter>({
+    return this.#stream<DeadLetter>({
       consume: (ondelivery) =>
         this.#supervisor.consume(
           () => ({ queue: DEAD_LETTER_QUEUE, prefetch, topology: this.#options.declare ? meshTopology : [] }),
@@ -205,6 +247,7 @@ export class MeshConnection extends MeshCaller implements Mesh {
     this.#shutdown.abort(closed);
     const closing = this.#supervisor.close();
     this.#correlator.failAll(closed);
+    for (const stream of this.#streams) stream.close().catch(() => {});
     await closing;
   }
 

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { NuropbMessageError } from "./errors.ts";
 
 /** A value in an AMQP header table, as this library writes it; what it reads can be anything. */
 export type HeaderValue = string | null;
@@ -37,4 +38,14 @@ export interface Message {
   readonly body: Uint8Array;
   /** The payload's size in bytes when it was over `maxMessageSize` and dropped on the way in. */
   readonly oversize?: number | undefined;
+}
+
+/** @throws {NuropbMessageError} when the body is larger than may be sent, in bytes. */
+export function checkSize({ body }: Message, maxMessageSize: number): void {
+  if (body.byteLength > maxMessageSize) {
+    throw new NuropbMessageError(
+      `The message's body of ${body.byteLength} bytes is larger than maxMessageSize, ${maxMessageSize} bytes`,
+      { code: "MESSAGE_TOO_LARGE" },
+    );
+  }
 }

@@ -45,7 +45,11 @@ export interface ConnectOptions {
    * @default {"direct"}
    */
   replies?: "direct" | "queue";
-  /** How many requests, commands and events may be under way at once. @default {10_000} */
+  /**
+   * How many requests may wait for a connection at once, and how many commands and events for their confirm.
+   *
+   * @default {10_000}
+   */
   maxPending?: number;
   /**
    * How integers past 2^53, which Python sends, are read: rounded to the nearest number, or as a BigInt.

@@ -157,6 +157,8 @@ export async function serve<Instance extends object, Claims = unknown>(
       publicKey: key?.publicKeyPem ?? null,
     }, members.methods),
     callerFor: (scope) => mesh.callerFor(scope),
+    encodeEvent: (topic, event, traceId) => mesh.encodeEvent(topic, event, traceId),
+    publish: (message) => mesh.publishMessage(message),
   });
   const declare = options.declare ?? mesh.options.declare;
   try {

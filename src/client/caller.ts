@@ -156,10 +156,17 @@ export class MeshCaller implements Caller {
       traceId: this.#traceId(options.traceId),
       target: checkTarget(options.target ?? null),
     }, EVENTS_EXCHANGE);
+    await this.publishMessage(message, options.signal);
+  }
+
+  /** Publishes an event that is encoded already. */
+  async publishMessage(message: Message, signal?: AbortSignal): Promise<void> {
+    const { supervisor } = this.#core;
+    this.#checkOpen();
     await this.#confirmed(
-      `the event ${topic}`,
-      options.signal,
-      (signal) => this.#core.supervisor.publish(message, false, signal),
+      `the event ${message.routingKey}`,
+      signal,
+      (signal) => supervisor.publish(message, false, signal),
     );
   }
 
@@ -187,14 +194,10 @@ export class MeshCaller implements Caller {
     );
   }
 
-  #send(
-    message: Message,
-    { service, method }: Call,
-    ttl: number,
-    signal: AbortSignal | undefined,
-  ): Promise<Message> {
+  #send(message: Message, call: Call, left: number, signal: AbortSignal | undefined): Promise<Message> {
     const { correlator, supervisor } = this.#core;
-    return correlator.call(message, { service, method, ttl, signal }, supervisor.connection);
+    const { service, method, ttl = left } = call;
+    return correlator.call(message, { service, method, ttl, left, signal }, supervisor.connection);
   }
 
   /** Sends a request as its service wants it, and once more when the service has changed its mind, or its key. */

@@ -13,6 +13,8 @@ export interface StreamSource<Item> {
   consume(ondelivery: (delivery: Delivery) => void): Promise<Consumer>;
   /** Reads a delivery when it comes; what it gives is run when the loop takes the item. None skips it. */
   read(delivery: Delivery): (() => Item) | undefined;
+  /** The stream has ended. */
+  onclosed(): void;
 }
 
 /** The {@linkcode DeliveryStream} that a mesh gives. */
@@ -47,7 +49,6 @@ export class ConsumerStream<Item> implements DeliveryStream<Item> {
       }
       if (this.#closed) return { done: true, value: undefined };
       await this.#wake.promise;
-      this.#wake = deferred();
     }
   }
 
@@ -60,8 +61,9 @@ export class ConsumerStream<Item> implements DeliveryStream<Item> {
     if (this.#closed) return;
     this.#closed = true;
     this.#signal?.removeEventListener("abort", this.#abort);
+    this.#source.onclosed();
     this.#waiting.length = 0;
-    this.#wake.resolve();
+    this.#notify();
     await this.#consumer?.close();
   }
 
@@ -89,9 +91,16 @@ export class ConsumerStream<Item> implements DeliveryStream<Item> {
     } catch (error) {
       if (!this.#closed) this.#failure = { error };
       this.#closed = true;
-      this.#wake.resolve();
+      this.#notify();
       throw error;
     }
+  }
+
+  /** Lets everyone look who waits. */
+  #notify(): void {
+    const { resolve } = this.#wake;
+    this.#wake = deferred();
+    resolve();
   }
 
   #push(delivery: Delivery): void {
@@ -99,6 +108,6 @@ export class ConsumerStream<Item> implements DeliveryStream<Item> {
     const take = this.#source.read(delivery);
     if (take === undefined) return;
     this.#waiting.push(take);
-    this.#wake.resolve();
+    this.#notify();
   }
 }

@@ -22,8 +22,10 @@ export interface CallChannel {
 export interface PendingCall {
   readonly service: string;
   readonly method: string;
-  /** In ms. */
+  /** How long it may take in all, in ms. */
   readonly ttl: number;
+  /** How much of that is left, in ms. */
+  readonly left: number;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -60,7 +62,7 @@ export class Correlator {
    */
   call(message: Message, call: PendingCall, channel: CallChannel | undefined): Promise<Message> {
     return new Promise((resolve, reject) => {
-      const { signal, ttl } = call;
+      const { signal, left } = call;
       if (signal?.aborted) return reject(signal.reason);
       if (channel === undefined && this.#unsent.size >= this.#maxUnsent) {
         return reject(
@@ -71,7 +73,7 @@ export class Correlator {
         );
       }
       const id = message.properties.correlationId!;
-      const timer = setTimeout(() => this.#take(id)?.reject(timeoutOf(call)), ttl);
+      const timer = setTimeout(() => this.#take(id)?.reject(timeoutOf(call)), left);
       const abort = signal && (() => this.#take(id)?.reject(signal.reason));
       if (abort) signal.addEventListener("abort", abort);
       this.#pending.set(id, { ...call, message, resolve, reject, timer, abort });

@@ -12,9 +12,10 @@ export type Send = (method: string, params: unknown, options: CallOptions | unde
 export function createProxy<Instance>(send: Send): ServiceProxy<Instance> {
   const methods = new Map<string, (params?: unknown, options?: CallOptions) => Promise<unknown>>();
   return new Proxy({}, {
-    get(_target, name) {
-      // A `then` would make the object a promise in the eyes of `await`.
-      if (typeof name === "symbol" || name === "then") return undefined;
+    get(target, name) {
+      // With a `then` it would be a promise in the eyes of `await`; and to look at it must not send anything.
+      if (typeof name === "symbol" || name === "then" || name === "toJSON") return undefined;
+      if (name in Object.prototype) return Reflect.get(target, name);
       let method = methods.get(name);
       if (method === undefined) {
         method = (params, options) => send(name, params, options);

@@ -4,9 +4,8 @@
  * @module
  */
 import type { Caller, CallerScope } from "../calls.ts";
-import { checkTopic } from "../options.ts";
+import type { Message } from "../message.ts";
 import type { Call, Event, WireContext } from "../wire/envelope.ts";
-import { stringify } from "../wire/json.ts";
 
 /** The second parameter of every method and event handler. */
 export interface Context<Claims = unknown> {
@@ -44,19 +43,16 @@ export interface ContextSource {
   readonly shutdown: AbortSignal;
   /** Makes the caller for `ctx.mesh`. */
   callerFor(scope: CallerScope): Caller;
-}
-
-/** An event that waits for its method to succeed. */
-export interface EmittedEvent {
-  readonly topic: string;
-  readonly event: unknown;
+  /** Encodes an event that is emitted, and throws for one that cannot be sent. */
+  encode(topic: string, event: unknown, traceId: string | null): Message;
 }
 
 /** A {@linkcode Context}. Signal and caller are made when they are first asked for: most methods need neither. */
 export class MessageContext implements Context {
   claims?: unknown;
   readonly deadline: number;
-  readonly emitted: EmittedEvent[] = [];
+  /** Events that wait for the method to succeed, as they were when they were emitted. */
+  readonly emitted: Message[] = [];
   readonly #source: ContextSource;
   #mesh: Caller | undefined;
   #controller: AbortController | undefined;
@@ -99,6 +95,8 @@ export class MessageContext implements Context {
 
   /** @inheritdoc */
   get signal(): AbortSignal {
+    // Where nobody waits there is nothing else that could end it.
+    if (this.deadline === Infinity) return this.#source.shutdown;
     if (this.#controller === undefined) {
       const controller = this.#controller = new AbortController();
       const { shutdown } = this.#source;
@@ -106,11 +104,9 @@ export class MessageContext implements Context {
         controller.abort(shutdown.reason);
       } else if (!this.#over) {
         shutdown.addEventListener("abort", this.#onshutdown);
-        if (this.deadline !== Infinity) {
-          const timeout = () =>
-            controller.abort(new DOMException("The caller's deadline has passed", "TimeoutError"));
-          this.#timer = setTimeout(timeout, this.deadline - Date.now());
-        }
+        const timeout = () =>
+          controller.abort(new DOMException("The caller's deadline has passed", "TimeoutError"));
+        this.#timer = setTimeout(timeout, this.deadline - Date.now());
       }
     }
     return this.#controller.signal;
@@ -118,10 +114,7 @@ export class MessageContext implements Context {
 
   /** @inheritdoc */
   emit(topic: string, event: unknown): void {
-    checkTopic(topic);
-    // Checked now, so that the method that emits it sees the error.
-    stringify("event", event);
-    this.emitted.push({ topic, event });
+    this.emitted.push(this.#source.encode(topic, event, this.traceId));
   }
 
   /** The message is done with: no timer or listener stays behind. */

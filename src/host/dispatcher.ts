@@ -14,12 +14,14 @@
  */
 import type { Caller, CallerScope, MeshResponse } from "../calls.ts";
 import {
+  asError,
   NuropbCallAgain,
   NuropbHandlingError,
   NuropbMessageError,
   NuropbTransportError,
   NuropbValidationError,
 } from "../errors.ts";
+import type { Message } from "../message.ts";
 import type { Logger } from "../options.ts";
 import type { Delivery } from "../transport/transport.ts";
 import type { KeyedPayload, PayloadKey } from "../wire/encryption.ts";
@@ -54,6 +56,10 @@ export interface DispatcherOptions {
   readonly logger: Logger;
   /** Makes the caller for a context's `mesh`. */
   callerFor(scope: CallerScope): Caller;
+  /** Encodes an event that a method emits. */
+  encodeEvent(topic: string, event: unknown, traceId: string | null): Message;
+  /** Publishes it. */
+  publish(message: Message): Promise<void>;
 }
 
 /** Handles a service's messages. */
@@ -117,6 +123,7 @@ export class Dispatcher {
       redelivered: delivery.redelivered,
       shutdown: this.#shutdown.signal,
       callerFor: this.#options.callerFor,
+      encode: this.#options.encodeEvent,
     });
     try {
       if (message.type === "request") await this.#answer(message, context, delivery, key);
@@ -177,15 +184,32 @@ export class Dispatcher {
       await this.#publishEmitted(context);
       delivery.reply(response);
     } catch (thrown) {
+      const error = asError(thrown);
       // Done but not told: as long as another delivery may tell, the request is not finished.
-      const mayRunAgain = thrown instanceof NuropbCallAgain || thrown instanceof UnconfirmedEvents;
+      const mayRunAgain = error instanceof NuropbCallAgain || error instanceof UnconfirmedEvents;
       if (mayRunAgain && !delivery.redelivered) return delivery.requeue();
-      this.#logFailure(delivery, thrown);
-      const error = errorOf(request, thrown);
-      delivery.reply(await seal(encodeResponse({ ...this.#responseTo(request), error }, replyTo), key));
-      if (thrown instanceof UnconfirmedEvents) return delivery.reject();
+      this.#logFailure(delivery, error);
+      await this.#replyError(request, error, replyTo, delivery, key);
+      if (error instanceof UnconfirmedEvents) return delivery.reject();
     }
     delivery.ack();
+  }
+
+  async #replyError(
+    request: Call,
+    thrown: Error,
+    replyTo: string,
+    delivery: Delivery,
+    key: PayloadKey | undefined,
+  ): Promise<void> {
+    const response = { ...this.#responseTo(request), error: errorOf(request, thrown) };
+    try {
+      delivery.reply(await seal(encodeResponse(response, replyTo), key));
+    } catch (error) {
+      if (!(error instanceof NuropbMessageError)) throw error;
+      // The echoed context was what made it too large.
+      delivery.reply(await seal(encodeResponse({ ...response, context: {} }, replyTo), key));
+    }
   }
 
   async #carryOut(
@@ -199,12 +223,13 @@ export class Dispatcher {
       else await this.#call(message, context, key !== undefined);
       await this.#publishEmitted(context);
     } catch (thrown) {
-      const mayRunAgain = thrown instanceof NuropbCallAgain || thrown instanceof UnconfirmedEvents;
+      const error = asError(thrown);
+      const mayRunAgain = error instanceof NuropbCallAgain || error instanceof UnconfirmedEvents;
       if (mayRunAgain && !delivery.redelivered) return delivery.requeue();
       this.#options.logger.error(`a ${message.type} failed and goes to the dead letters`, {
         ...this.#fieldsOf(delivery),
-        reason: textOf(thrown),
-        ...causeOf(thrown),
+        reason: textOf(error),
+        ...causeOf(error),
       });
       return delivery.reject();
     }
@@ -248,7 +273,7 @@ export class Dispatcher {
   async #publishEmitted(context: MessageContext): Promise<void> {
     if (context.emitted.length === 0) return;
     try {
-      await Promise.all(context.emitted.map(({ topic, event }) => context.mesh.publish(topic, event)));
+      await Promise.all(context.emitted.map((message) => this.#options.publish(message)));
     } catch (cause) {
       throw new UnconfirmedEvents(`The events of the method could not be published: ${textOf(cause)}`, {
         cause,

@@ -5,6 +5,7 @@
  */
 import { invalid } from "../options.ts";
 import type { StandardSchema } from "../options.ts";
+import { isBuiltInClass } from "../runtime/built_in.ts";
 import { matchesTopic, topicWords } from "../transport/topic_pattern.ts";
 import type { Authorize } from "./claims.ts";
 import type { Context } from "./context.ts";
@@ -186,12 +187,10 @@ function callablesOf(instance: object): Map<string, Callable> {
   return callables;
 }
 
-/** Whether a prototype belongs to the language or the runtime: Object, EventTarget, Map… */
+/** Whether an object is the prototype of a class that comes with the runtime. */
 function isBuiltIn(level: object): boolean {
   const constructor: unknown = Object.getOwnPropertyDescriptor(level, "constructor")?.value;
-  return typeof constructor === "function" &&
-    (constructor.prototype === level) &&
-    /\{\s*\[native code\]\s*\}\s*$/.test(Function.prototype.toString.call(constructor));
+  return typeof constructor === "function" && constructor.prototype === level && isBuiltInClass(constructor);
 }
 
 function own<Value>(given: Readonly<Record<string, Value | undefined>>, name: string): Value | undefined {

@@ -11,6 +11,10 @@ import type { PayloadKey } from "../wire/encryption.ts";
 import { encodeResponse, withEncryptedBody } from "../wire/envelope.ts";
 import type { Call } from "../wire/envelope.ts";
 
+/** How much of an error's name and text goes to the caller, so that its answer does not fail for being too large. */
+const MAX_NAME = 256;
+const MAX_DESCRIPTION = 8_192;
+
 /** Where an answer may go: to a caller's own queue, and nowhere else that a request might name. */
 export function replyAddress(replyTo: string | undefined): string | undefined {
   if (replyTo === undefined) return undefined;
@@ -31,7 +35,7 @@ export function errorOf({ service, method }: Call, thrown: unknown): { error: st
     ? new NuropbCallAgainReject(`${service}.${method} asked twice to be called again`)
     : thrown;
   const { name, description } = toRemote(error);
-  return { error: name, description };
+  return { error: name.slice(0, MAX_NAME), description: description.slice(0, MAX_DESCRIPTION) };
 }
 
 /** The answer to a request that cannot be read, from what its properties tell. */

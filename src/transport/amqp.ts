@@ -13,6 +13,7 @@ import { AmqpSocket } from "./amqp_socket.ts";
 import type { AmqpSettings } from "./amqp_socket.ts";
 import { DIRECT_REPLY_TO, meshExchanges, privateQueue } from "./topology.ts";
 import type { Declaration } from "./topology.ts";
+import { isLost } from "./supervised_consumer.ts";
 import type {
   Connection,
   ConnectionHandlers,
@@ -59,7 +60,12 @@ export async function openAmqp(
   } catch (error) {
     signal.throwIfAborted();
     socket.end();
-    throw error;
+    // Whatever went wrong on the way, there was no connection yet that could be lost.
+    if (!isLost(error)) throw error;
+    throw new NuropbTransportError(`No connection could be opened to ${host}:${port}: ${text(error)}`, {
+      code: "CONNECT_FAILED",
+      cause: error,
+    });
   } finally {
     signal.removeEventListener("abort", abort);
   }

@@ -5,7 +5,8 @@
  */
 import { AMQPBaseClient } from "@cloudamqp/amqp-client/amqp-base-client";
 import { AMQPView } from "@cloudamqp/amqp-client/amqp-view";
-import { NuropbMessageError, NuropbTransportError } from "../errors.ts";
+import { NuropbTransportError } from "../errors.ts";
+import { checkSize } from "../message.ts";
 import type { Message } from "../message.ts";
 import type { ByteSocket } from "../runtime/byte_socket.ts";
 import { headersTooLarge, MeshChannel, transportError } from "./amqp_channel.ts";
@@ -161,13 +162,8 @@ export class AmqpSocket extends AMQPBaseClient {
   }
 
   /** @throws {NuropbMessageError} when the body is larger than may be sent. */
-  checkSize({ body }: Message): void {
-    if (body.byteLength > this.#maxMessageSize) {
-      throw new NuropbMessageError(
-        `The message's body of ${body.byteLength} bytes is larger than maxMessageSize, ${this.#maxMessageSize} bytes`,
-        { code: "MESSAGE_TOO_LARGE" },
-      );
-    }
+  checkSize(message: Message): void {
+    checkSize(message, this.#maxMessageSize);
   }
 
   /**

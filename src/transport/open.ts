@@ -36,8 +36,11 @@ export type OpenOptions =
  */
 export function parseUrl(url: string): BrokerUrl {
   if (typeof url !== "string" || !URL.canParse(url)) throw invalidUrl(url, "is not a url");
-  const { protocol, hostname, port, username, password, pathname, search, hash } = new URL(url);
-  if (protocol === "memory:") return { scheme: "memory", name: pathname };
+  const { protocol, host, hostname, port, username, password, pathname, search, hash } = new URL(url);
+  if (protocol === "memory:") {
+    if (host !== "" || search !== "" || hash !== "") throw invalidUrl(url, "must be memory: and a name");
+    return { scheme: "memory", name: pathname };
+  }
   if (protocol !== "amqp:" && protocol !== "amqps:") {
     throw invalidUrl(url, "must start with amqp:, amqps: or memory:");
   }

@@ -7,7 +7,7 @@ import type { MeshResponse } from "../calls.ts";
 import { NuropbMessageError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import { show } from "../options.ts";
-import { encodeText, parse, stringify } from "./json.ts";
+import { encodeText, parse, stringify, stringifyObject } from "./json.ts";
 import type { Integers } from "./json.ts";
 
 /** The only protocol version that a Python peer accepts. */
@@ -93,8 +93,8 @@ export function encodeCall(call: Call, exchange: string): Message {
     },
     body: encodeText(
       `{"tag":"${type}","service":${JSON.stringify(service)},"method":${JSON.stringify(method)},` +
-        `"params":${stringify("params", call.params)},"correlation_id":"${correlationId}",` +
-        `"context":${stringify("context", context)},"trace_id":${JSON.stringify(traceId)}}`,
+        `"params":${stringifyObject("params", call.params)},"correlation_id":"${correlationId}",` +
+        `"context":${stringifyObject("context", context)},"trace_id":${JSON.stringify(traceId)}}`,
     ),
   };
 }
@@ -118,7 +118,7 @@ export function encodeEvent(event: Event, exchange: string): Message {
     },
     body: encodeText(
       `{"tag":"event","topic":${JSON.stringify(topic)},"event":${stringify("event", event.event)},` +
-        `"context":${stringify("context", context)},"trace_id":${JSON.stringify(traceId)},` +
+        `"context":${stringifyObject("context", context)},"trace_id":${JSON.stringify(traceId)},` +
         `"correlation_id":"${correlationId}","target":${JSON.stringify(target)}}`,
     ),
   };

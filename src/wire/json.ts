@@ -9,6 +9,9 @@ import { invalid } from "../options.ts";
 /** How deep arrays and objects may be nested, both ways. */
 export const MAX_DEPTH = 100;
 
+/** How much of a path an error shows. */
+const MAX_PATH = 80;
+
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
@@ -19,15 +22,28 @@ const decoder = new TextDecoder("utf-8", { fatal: true });
  * @throws {NuropbValidationError} naming the path of the first part that JSON would drop, change or refuse.
  */
 export function stringify(what: string, value: unknown): string {
-  const fault = findFault(value, 0);
+  // One level down, since it will be a part of a message's body.
+  const fault = findFault(value, 1);
   if (fault !== undefined) {
-    throw invalid(`${what}${fault.path} must be something that JSON can carry`, fault.value);
+    const path = fault.path.length > MAX_PATH ? `${fault.path.slice(0, MAX_PATH)}…` : fault.path;
+    throw invalid(`${what}${path} must be something that JSON can carry`, fault.value);
   }
   try {
     return JSON.stringify(value) ?? "null";
   } catch (error) {
     throw invalid(`${what} must be something that JSON can carry`, value, error);
   }
+}
+
+/**
+ * Writes an object as JSON text.
+ *
+ * @throws {NuropbValidationError} as `stringify` does, and for what JSON would make no object of, like a date.
+ */
+export function stringifyObject(what: string, value: object): string {
+  const text = stringify(what, value);
+  if (!text.startsWith("{")) throw invalid(`${what} must be an object in JSON`, text);
+  return text;
 }
 
 /** Text to UTF-8. */
@@ -111,7 +127,7 @@ function findFault(value: unknown, depth: number): Fault | undefined {
     default:
       return { path: "", value };
   }
-  if (depth >= MAX_DEPTH) return { path: ` (at ${MAX_DEPTH} levels: a cycle?)`, value };
+  if (depth >= MAX_DEPTH) return { path: "", value: `nested deeper than ${MAX_DEPTH} levels, or a cycle` };
   if (Array.isArray(value)) {
     for (let index = 0; index < value.length; index++) {
       const fault = findFault(value[index], depth + 1);
@@ -119,7 +135,8 @@ function findFault(value: unknown, depth: number): Fault | undefined {
     }
     return undefined;
   }
-  if (typeof (value as { toJSON?: unknown }).toJSON === "function") return undefined;
+  const { toJSON } = value as { toJSON?: unknown };
+  if (typeof toJSON === "function") return findFault(toJSON.call(value, ""), depth + 1);
   if (
     value instanceof Map || value instanceof Set || ArrayBuffer.isView(value) || value instanceof ArrayBuffer
   ) {
