@@ -30,6 +30,7 @@ export interface Context<Claims = unknown> {
    * it throws.
    *
    * @throws {NuropbValidationError} at once, for a topic or event that cannot be sent.
+   * @throws {NuropbMessageError} at once, for one that is too large.
    */
   emit(topic: string, event: unknown): void;
 }

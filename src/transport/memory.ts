@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { NuropbMessageError, NuropbNotDeliveredError, NuropbTransportError } from "../errors.ts";
+import { NuropbNotDeliveredError, NuropbTransportError } from "../errors.ts";
+import { checkSize } from "../message.ts";
 import type { Message } from "../message.ts";
 import { MemoryBroker } from "./memory_broker.ts";
 import { guard, MemoryConsumer } from "./memory_consumer.ts";
@@ -86,7 +87,7 @@ class MemoryConnection implements Connection {
     this.#owner = {
       later: (task) => this.#later(task),
       publish: (message) => {
-        this.#checkSize(message);
+        checkSize(message, this.#maxMessageSize);
         this.#broker.publish(message);
       },
       receive: (stored) => this.#receive(stored.message),
@@ -105,7 +106,7 @@ class MemoryConnection implements Connection {
 
   send(message: Message): void {
     this.#checkOpen();
-    this.#checkSize(message);
+    checkSize(message, this.#maxMessageSize);
     try {
       if (this.#broker.publish(message)) return;
     } catch (error) {
@@ -119,7 +120,7 @@ class MemoryConnection implements Connection {
 
   async publish(message: Message, mandatory: boolean): Promise<void> {
     this.#checkOpen();
-    this.#checkSize(message);
+    checkSize(message, this.#maxMessageSize);
     const routed = this.#broker.publish(message);
     await new Promise<void>((resolve) => this.#broker.defer(resolve));
     this.#checkNotLost();
@@ -229,15 +230,6 @@ class MemoryConnection implements Connection {
   #checkNotLost(): void {
     if (this.#state.is === "lost") {
       throw new NuropbTransportError(this.#state.error.message, { cause: this.#state.error });
-    }
-  }
-
-  #checkSize({ body }: Message): void {
-    if (body.byteLength > this.#maxMessageSize) {
-      throw new NuropbMessageError(
-        `The message's body of ${body.byteLength} bytes is larger than maxMessageSize, ${this.#maxMessageSize} bytes`,
-        { code: "MESSAGE_TOO_LARGE" },
-      );
     }
   }
 }

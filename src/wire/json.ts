@@ -22,17 +22,17 @@ const decoder = new TextDecoder("utf-8", { fatal: true });
  * @throws {NuropbValidationError} naming the path of the first part that JSON would drop, change or refuse.
  */
 export function stringify(what: string, value: unknown): string {
-  // One level down, since it will be a part of a message's body.
-  const fault = findFault(value, 1);
-  if (fault !== undefined) {
-    const path = fault.path.length > MAX_PATH ? `${fault.path.slice(0, MAX_PATH)}…` : fault.path;
-    throw invalid(`${what}${path} must be something that JSON can carry`, fault.value);
-  }
+  let fault: Fault | undefined;
   try {
-    return JSON.stringify(value) ?? "null";
+    // One level down, since it will be a part of a message's body.
+    fault = findFault(value, 1);
+    if (fault === undefined) return JSON.stringify(value) ?? "null";
   } catch (error) {
+    // A getter, a toJSON or a proxy that throws.
     throw invalid(`${what} must be something that JSON can carry`, value, error);
   }
+  const path = fault.path.length > MAX_PATH ? `${fault.path.slice(0, MAX_PATH)}…` : fault.path;
+  throw invalid(`${what}${path} must be something that JSON can carry`, fault.value);
 }
 
 /**
