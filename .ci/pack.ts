@@ -78,6 +78,6 @@ function ignoreMissing(error: unknown): void {
 }
 
 if (import.meta.main) {
-  const { values } = parseArgs({ options: { out: { type: "string", default: "." } } });
+  const { values } = parseArgs({ options: { out: { type: "string", default: join(root, ".cache") } } });
   console.log(await pack(values.out));
 }

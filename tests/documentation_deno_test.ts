@@ -28,7 +28,9 @@ describe("the documentation", () => {
       cwd: root,
       env: { ...process.env, NUROPB_URL: "memory:" },
     });
-    for (const line of ['answers "hello Ann"', "greetings.sent", 'noted "buy milk"', "RangeError", "closed"]) {
+    for (
+      const line of ['answers "hello Ann"', "greetings.sent", 'noted "buy milk"', "RangeError", "closed"]
+    ) {
       assert.ok(stdout.includes(line), `${line} is missing in:\n${stdout}`);
     }
   });

@@ -13,6 +13,7 @@ import { stopAll } from "./support/processes.ts";
 import { Progress } from "./support/progress.ts";
 import { Report } from "./support/report.ts";
 import { readOptions } from "./support/run_options.ts";
+import type { Runtime } from "./support/runtimes.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const cache = join(root, ".cache");
@@ -46,18 +47,33 @@ async function runAll(
 ): Promise<void> {
   await using prepared = await prepare(plan, progress, report);
   const { runtimes, setting } = prepared;
-  for (const runtime of runtimes) {
-    const started = Date.now();
-    const queue = plan.tests.filter((test) => runsOn(runtime, test));
-    const work = async () => {
-      for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-        report.add(await progress.during(`${runtime.name} ${file}`, runJob({ runtime, file }, setting)));
-        if (stopped.aborted) return;
-      }
+  const inTurn = limiter(jobs);
+  const runOn = async (runtime: Runtime) => {
+    const files = plan.tests.filter((test) => runsOn(runtime, test));
+    const runFile = async (file: string) => {
+      if (stopped.aborted) return;
+      report.add(await progress.during(`${runtime.name} ${file}`, runJob({ runtime, file }, setting)));
     };
-    await Promise.all(Array.from({ length: jobs }, work));
-    report.summarize(runtime.name, (Date.now() - started) / 1_000);
-  }
+    await Promise.all(files.map((file) => inTurn(() => runFile(file))));
+    report.summarize(runtime.name);
+  };
+  await Promise.all(runtimes.map(runOn));
+}
+
+/** Lets so many tasks run at once, in the order in which they come. */
+function limiter(places: number): (task: () => Promise<void>) => Promise<void> {
+  const waiting: (() => void)[] = [];
+  return async (task) => {
+    if (places > 0) places--;
+    else await new Promise<void>((resolve) => waiting.push(resolve));
+    try {
+      await task();
+    } finally {
+      const next = waiting.shift();
+      if (next === undefined) places++;
+      else next();
+    }
+  };
 }
 
 /** Ends what was started when the user stops the run, so that it comes to its end by itself. */

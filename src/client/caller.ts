@@ -189,7 +189,7 @@ export class MeshCaller implements Caller {
     checkService(service);
     this.#checkOpen();
     return await abortable(
-      this.#core.discovery.describe(service, options.refresh ?? false, REQUEST_TTL),
+      this.#core.discovery.describe(service, options.refresh ?? false),
       options.signal,
     );
   }

@@ -7,6 +7,9 @@ import type { MethodDescription, ParametersSchema, ServiceDescription } from "..
 import { NuropbMessageError } from "../errors.ts";
 import { importPublicKey } from "../wire/encryption.ts";
 
+/** How long a service may take to describe itself, in ms. */
+const DESCRIBE_TTL = 30_000;
+
 /** Keeps descriptions, asking each service once. */
 export class Discovery {
   readonly #ask: (service: string, ttl: number) => Promise<unknown>;
@@ -30,7 +33,7 @@ export class Discovery {
    * @param refresh Whether to ask even if it is known.
    * @param ttl How long the service may take to answer, in ms, if nobody else is asking it already.
    */
-  describe(service: string, refresh: boolean, ttl: number): Promise<ServiceDescription> {
+  describe(service: string, refresh: boolean, ttl: number = DESCRIBE_TTL): Promise<ServiceDescription> {
     const before = this.#asked.get(service);
     if (before !== undefined && !refresh) return before;
     const asked = this.#ask(service, ttl).then((wire) => readDescription(service, wire));

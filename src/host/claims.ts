@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { NuropbAuthenticationError, NuropbAuthorizationError } from "../errors.ts";
+import { asError, NuropbAuthenticationError, NuropbAuthorizationError, toRemote } from "../errors.ts";
 import type { Context } from "./context.ts";
 
 /**
@@ -27,7 +27,7 @@ const REFUSED = "The bearer token was refused";
  */
 export async function authenticate(authorize: Authorize, tokenKey: string, ctx: Context): Promise<unknown> {
   const carried = Object.hasOwn(ctx.raw, tokenKey) ? ctx.raw[tokenKey] : undefined;
-  const token = typeof carried === "string" ? carried.replace(/^Bearer\s+/i, "").trim() : "";
+  const token = typeof carried === "string" ? carried.replace(/^Bearer(?:\s+|$)/i, "").trim() : "";
   if (token === "") {
     throw new NuropbAuthenticationError(`A bearer token is needed in the context under "${tokenKey}"`);
   }
@@ -35,13 +35,19 @@ export async function authenticate(authorize: Authorize, tokenKey: string, ctx: 
   try {
     claims = await authorize(token, ctx);
   } catch (error) {
-    if (error instanceof NuropbAuthenticationError) throw error;
-    // Its text may hold the token, so that only its name is for the log.
-    const name = error instanceof Error ? error.name : typeof error;
-    throw new NuropbAuthenticationError(REFUSED, { cause: new Error(`authorize threw a ${name}`) });
+    throw refusalOf(asError(error), token);
   }
   if (!isSomething(claims)) throw new NuropbAuthenticationError(REFUSED);
   return claims;
+}
+
+/** An error of `authorize` as it goes to the caller and the log, neither of which is to see the token. */
+function refusalOf(error: Error, token: string): NuropbAuthenticationError {
+  const { name, description } = toRemote(error);
+  const cause = error.cause === undefined ? "" : toRemote(error.cause).description;
+  if (error instanceof NuropbAuthenticationError && !`${description} ${cause}`.includes(token)) return error;
+  const shown = /^\w{1,40}$/.test(name) && !name.includes(token) ? name : "error";
+  return new NuropbAuthenticationError(REFUSED, { cause: new Error(`authorize threw: ${shown}`) });
 }
 
 /**

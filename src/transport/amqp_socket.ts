@@ -29,6 +29,8 @@ export interface AmqpSettings {
 }
 
 const FRAME_MAX = 131_072;
+/** What AMQP 0-9-1 has every peer take. */
+const SMALLEST_FRAME_MAX = 4_096;
 const FRAME_OVERHEAD = 8;
 const PROTOCOL_HEADER = new Uint8Array([65, 77, 81, 80, 0, 0, 9, 1]);
 const HEARTBEAT_FRAME = new Uint8Array([8, 0, 0, 0, 0, 0, 0, 0xce]);
@@ -104,6 +106,14 @@ export class AmqpSocket extends AMQPBaseClient {
         this.connectPromise = [() => resolve(), reject];
         this.#output.append(PROTOCOL_HEADER);
       }));
+    if (this.frameMax < SMALLEST_FRAME_MAX) {
+      throw new NuropbTransportError(
+        `The broker allows frames of ${this.frameMax} bytes, fewer than AMQP asks for`,
+        {
+          code: "CONNECT_FAILED",
+        },
+      );
+    }
     if (this.heartbeat > 0) {
       // Two ticks a beat, so that a silence of two beats is four of them.
       this.#heartbeatTimer = setInterval(() => this.#beat(), this.heartbeat * 500);
@@ -119,6 +129,7 @@ export class AmqpSocket extends AMQPBaseClient {
       return Promise.reject(
         new NuropbTransportError(
           `The broker allows ${this.channelMax} channels a connection: use another one`,
+          { code: "CHANNEL_CLOSED" },
         ),
       );
     }

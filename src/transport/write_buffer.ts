@@ -36,6 +36,8 @@ export class WriteBuffer {
     if (this.#start === this.#end) return;
     const bytes = this.#slab.subarray(this.#start, this.#end);
     this.#start = this.#end;
+    // One large message is no reason to keep its memory.
+    if (this.#slab.byteLength > SLAB_SIZE) this.#renew(0);
     this.#write(bytes);
   }
 

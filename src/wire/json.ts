@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { NuropbMessageError } from "../errors.ts";
+import { NuropbMessageError, NuropbValidationError, toRemote } from "../errors.ts";
 import { invalid } from "../options.ts";
 
 /** How deep arrays and objects may be nested, both ways. */
@@ -29,7 +29,10 @@ export function stringify(what: string, value: unknown): string {
     if (fault === undefined) return JSON.stringify(value) ?? "null";
   } catch (error) {
     // A getter, a toJSON or a proxy that throws.
-    throw invalid(`${what} must be something that JSON can carry`, value, error);
+    throw new NuropbValidationError(
+      `${what} must be something that JSON can carry, but reading it failed: ${toRemote(error).description}`,
+      { code: "INVALID_ARGUMENT", cause: error },
+    );
   }
   const path = fault.path.length > MAX_PATH ? `${fault.path.slice(0, MAX_PATH)}…` : fault.path;
   throw invalid(`${what}${path} must be something that JSON can carry`, fault.value);
@@ -89,8 +92,8 @@ function parseText(text: string, integers: Integers): unknown {
 
 const longNumber = /\d{16}/;
 const bareWord = /^-?(?:NaN|Infinity)$/;
-/** Strings are matched so that nothing in them is. */
-const stringWordOrNumber = /"(?:[^"\\]|\\.)*"|-?\bInfinity\b|\bNaN\b|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+/** Outside strings, and not before a colon: such a key is no JSON, nor Python's. */
+const wordOrNumber = /(?:-?\bInfinity\b|\bNaN\b|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?!\s*:)/g;
 
 /** Parses what `JSON.parse` alone does not: such tokens are marked as strings, and read from there. */
 function parseSpecials(text: string, integers: Integers): unknown {
@@ -99,12 +102,36 @@ function parseSpecials(text: string, integers: Integers): unknown {
   const isSpecial = (token: string) =>
     bareWord.test(token) ||
     (integers === "bigint" && /^-?\d+$/.test(token) && !Number.isSafeInteger(Number(token)));
-  const marked = text.replace(stringWordOrNumber, (token) => isSpecial(token) ? `"${mark}${token}"` : token);
+  const marked = replaceOutsideStrings(
+    text,
+    (part) => part.replace(wordOrNumber, (token) => isSpecial(token) ? `"${mark}${token}"` : token),
+  );
   return JSON.parse(marked, (_key, value: unknown) => {
     if (typeof value !== "string" || !value.startsWith(mark)) return value;
     const token = value.slice(mark.length);
     return bareWord.test(token) ? Number(token) : BigInt(token);
   });
+}
+
+/** By hand, since an expression that skips strings would take for ever over some texts, and fail over long ones. */
+function replaceOutsideStrings(text: string, replace: (part: string) => string): string {
+  const parts: string[] = [];
+  for (let position = 0;;) {
+    const open = text.indexOf('"', position);
+    if (open === -1) return parts.join("") + replace(text.slice(position));
+    let close = open;
+    do close = text.indexOf('"', close + 1); while (close !== -1 && isEscaped(text, close));
+    if (close === -1) return parts.join("") + text.slice(position);
+    parts.push(replace(text.slice(position, open)), text.slice(open, close + 1));
+    position = close + 1;
+  }
+}
+
+/** Whether an odd number of backslashes stands before a quotation mark. */
+function isEscaped(text: string, position: number): boolean {
+  let first = position;
+  while (text[first - 1] === "\\") first--;
+  return (position - first) % 2 === 1;
 }
 
 interface Fault {

@@ -33,20 +33,26 @@ export interface Result extends Job {
   readonly cases: readonly TestCase[];
   /** What went wrong with the process itself. */
   readonly problem: string | undefined;
+  readonly seconds: number;
 }
 
 const FILE_TIMEOUT_MS = 300_000;
 
 /** The tests of one file. Never throws. */
 export async function runJob(job: Job, setting: Setting): Promise<Result> {
+  const started = performance.now();
+  const seconds = () => (performance.now() - started) / 1_000;
   try {
-    return await runFile(job, setting);
+    const outcome = await runFile(job, setting);
+    return { ...job, ...outcome, seconds: seconds() };
   } catch (error) {
-    return { ...job, cases: [], problem: error instanceof Error ? error.message : String(error) };
+    const problem = error instanceof Error ? error.message : String(error);
+    return { ...job, cases: [], problem, seconds: seconds() };
   }
 }
 
-async function runFile(job: Job, { root, folder, built, broker, env }: Setting): Promise<Result> {
+async function runFile(job: Job, setting: Setting): Promise<Pick<Result, "cases" | "problem">> {
+  const { root, folder, built, broker, env } = setting;
   const { runtime } = job;
   const name = crypto.randomUUID().slice(0, 8);
   const report = join(folder, `${name}.xml`);
@@ -71,7 +77,7 @@ async function runFile(job: Job, { root, folder, built, broker, env }: Setting):
   let problem: string | undefined;
   if (timedOut) problem = `It was not done within ${FILE_TIMEOUT_MS / 1000} s:\n${tail}`;
   else if (code !== 0 && !explained) problem = `It ended with code ${code}:\n${tail}`;
-  return { ...job, cases, problem };
+  return { cases, problem };
 }
 
 function argumentsFor({ runtime, file }: Job, report: string, built: string): string[] {

@@ -4,7 +4,7 @@
  * @module
  */
 import { existsSync } from "node:fs";
-import { join, relative, resolve } from "node:path";
+import { dirname, join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { build, type Plugin, stop } from "esbuild";
 import { must } from "./processes.ts";
@@ -67,5 +67,7 @@ function builtPackage(root: string, library: string): Plugin {
 
 /** Tests find their files by their own place, which is that of the source. */
 function keepLocation(code: string, path: string): string {
-  return code.replaceAll("import.meta.url", JSON.stringify(pathToFileURL(path).href));
+  return code
+    .replaceAll("import.meta.url", JSON.stringify(pathToFileURL(path).href))
+    .replaceAll("import.meta.dirname", JSON.stringify(dirname(path)));
 }

@@ -88,7 +88,7 @@ export async function must(command: string, args: readonly string[], options?: R
   const { code, output, timedOut } = await run(command, args, options);
   if (code === 0) return output;
   const what = timedOut ? "was not done in time" : `failed with code ${code}`;
-  throw new Error(`${[command, ...args].join(" ")} ${what}:\n${output.trim()}`);
+  throw new Error(`${[command, ...args].join(" ").slice(0, 200)} ${what}:\n${output.trim()}`);
 }
 
 /** Starts a command that is killed when it is disposed of, or when this process ends in whatever way. */

@@ -18,7 +18,7 @@ const DETAIL_LINES = 30;
 /** The report of one run. */
 export class Report {
   readonly #counts: Counts = { passed: 0, failed: 0, skipped: 0 };
-  readonly #perRuntime = new Map<RuntimeName, Counts>();
+  readonly #perRuntime = new Map<RuntimeName, Counts & { seconds: number }>();
   readonly #failures: string[] = [];
   readonly #skips: string[] = [];
   readonly #print: (line: string) => unknown;
@@ -30,9 +30,10 @@ export class Report {
   }
 
   /** Takes in one test file on one runtime. */
-  add({ runtime: { name }, file, cases, problem }: Result): void {
-    const counts = this.#perRuntime.get(name) ?? { passed: 0, failed: 0, skipped: 0 };
+  add({ runtime: { name }, file, cases, problem, seconds }: Result): void {
+    const counts = this.#perRuntime.get(name) ?? { passed: 0, failed: 0, skipped: 0, seconds: 0 };
     this.#perRuntime.set(name, counts);
+    counts.seconds += seconds;
     const both = [counts, this.#counts];
     for (const test of cases) {
       for (const count of both) count[test.outcome]++;
@@ -60,10 +61,11 @@ export class Report {
     this.#skips.push(`${what}: ${why}`);
   }
 
-  /** One line about a runtime. */
-  summarize(name: RuntimeName, seconds: number): void {
+  /** One line about a runtime, with the time of all its files. */
+  summarize(name: RuntimeName): void {
     const counts = this.#perRuntime.get(name);
-    if (counts !== undefined) this.#print(`${name.padEnd(8)}${sentence(counts)} (${seconds.toFixed(0)} s)`);
+    if (counts === undefined) return;
+    this.#print(`${name.padEnd(8)}${sentence(counts)} (${counts.seconds.toFixed(0)} s)`);
   }
 
   /**

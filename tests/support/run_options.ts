@@ -20,8 +20,8 @@ export function readOptions(): Options {
     options: {
       runtime: { type: "string", default: RUNTIMES.join(",") },
       only: { type: "string", default: "" },
-      // One on two processors, where a second one makes times in tests unsteady.
-      jobs: { type: "string", default: `${Math.max(1, Math.floor(navigator.hardwareConcurrency / 2))}` },
+      // Tests wait more than they compute.
+      jobs: { type: "string", default: `${Math.max(2, Math.floor(navigator.hardwareConcurrency / 2))}` },
     },
   });
   const runtimes = values.runtime.split(",").map((name) => {

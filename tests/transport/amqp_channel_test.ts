@@ -11,10 +11,12 @@ import {
   soon,
   until,
 } from "./fake_broker.ts";
-import type { Session } from "./fake_broker.ts";
+import type { Session, Step } from "./fake_broker.ts";
 
 const replies = "amq.rabbitmq.reply-to";
 const queue = "nuropb-shop-sq";
+/** A request that is given up soon, should nobody hear its answer. */
+const brief = { ...plain, ttl: 1_000 };
 const order = { service: "shop", method: "order", params: {} };
 
 /** Closes a channel as a broker does. */
@@ -91,6 +93,27 @@ describe("the channel of requests, when the broker closes it,", () => {
     assert.equal(broker.sessions.length, 2);
   });
 
+  it("is not taken for open when that comes in one chunk with its confirmation", async () => {
+    await using broker = await FakeBroker.start();
+    await using mesh = await connect(broker.url);
+    const endings: ((step: Step) => Uint8Array)[] = [
+      ({ channel }) => method(channel, "channel.close", { code: 541, text: "INTERNAL_ERROR" }),
+      ({ channel, fields }) => method(channel, "basic.cancel", { tag: fields.tag!, flags: 1 }),
+    ];
+    for (const end of endings) {
+      broker.once("basic.consume", (step) => {
+        const { session, channel, fields } = step;
+        session.send(method(channel, "basic.consume-ok", { tag: fields.tag! }), end(step));
+      });
+      const { session } = broker;
+      close(session, session.consumers.get(replies)!.channel, 541, "INTERNAL_ERROR");
+      await until(() => session.all("basic.consume").length === 2);
+      await until(() => broker.session.consumers.has(replies));
+      await mesh.ready();
+      assert.equal(await mesh.request("shop", "order", {}, brief), "pong");
+    }
+  });
+
   it("is opened anew, too, when the queue of answers is deleted", async () => {
     await using broker = await FakeBroker.start();
     await using mesh = await connect(broker.url, { replies: "queue" });
@@ -98,14 +121,14 @@ describe("the channel of requests, when the broker closes it,", () => {
     const { session } = broker;
     const [[own, { channel, tag }]] = [...session.consumers] as [[string, { channel: number; tag: string }]];
     broker.on("basic.publish", () => {});
-    const lost = mesh.request("shop", "order", {}, { ...plain, ttl: 1_000 });
+    const lost = mesh.request("shop", "order", {}, brief);
     await until(() => session.published.length === 2);
     session.consumers.delete(own);
     session.send(method(channel, "basic.cancel", { tag, flags: 1 }));
     const [code] = await codesOf([lost]);
     assert.notEqual(code, "TIMEOUT");
     broker.off("basic.publish");
-    assert.equal(await mesh.request("shop", "order", {}, { ...plain, ttl: 1_000 }), "pong");
+    assert.equal(await mesh.request("shop", "order", {}, brief), "pong");
   });
 });
 

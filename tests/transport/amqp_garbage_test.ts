@@ -11,10 +11,12 @@ import {
   method,
   noticeRejections,
   nuropb,
+  openConnection,
   plain,
   settings,
   showsNoPassword,
   table,
+  until,
 } from "./fake_broker.ts";
 import type { Session } from "./fake_broker.ts";
 
@@ -131,6 +133,43 @@ describe("bytes from the broker that are no AMQP", () => {
     }
     console.warn = warn;
     assert.equal(ended, 400);
+  });
+});
+
+describe("a handler that throws", () => {
+  noticeRejections();
+
+  const handlers = ["onreply", "onreturn", "onreset"] as const;
+  for (const name of handlers) {
+    it(`does not escape from the socket's handler: ${name}`, async () => {
+      await using broker = await FakeBroker.start();
+      const { connection, closes } = await openConnection(broker, {
+        [name]: () => {
+          throw new Error("thrown by a handler");
+        },
+      });
+      const { session } = broker;
+      const { channel } = session.consumers.get(replies)!;
+      if (name === "onreply") session.deliver(replies, { body: "?" });
+      if (name === "onreturn") session.send(method(channel, "basic.return"), content(channel, { body: "?" }));
+      if (name === "onreset") session.send(method(channel, "channel.close", { code: 541 }));
+      await until(() => closes.length === 1);
+      await connection.close();
+    });
+  }
+
+  it("does not escape from the socket's handler: a consumer's", async () => {
+    await using broker = await FakeBroker.start();
+    const { connection, closes } = await openConnection(broker);
+    await connection.consume({ queue, topology: [], prefetch: 1 }, {
+      ondelivery: () => {
+        throw new Error("thrown by a handler");
+      },
+      onend: () => {},
+    });
+    broker.session.deliver(queue, { body: "?" });
+    await until(() => closes.length === 1);
+    await connection.close();
   });
 });
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { connect, serve } from "@nuropb/mesh";
+import { serve } from "@nuropb/mesh";
 import { describe, it } from "@std/testing/bdd";
 import type { Delivery } from "../../src/transport/transport.ts";
 import {

@@ -176,6 +176,23 @@ describe("a mesh whose connection was lost", () => {
     }
   });
 
+  it("comes back even when its logger throws", async () => {
+    await using broker = await FakeBroker.start();
+    const fail = () => {
+      throw new Error("The disk of the log is full");
+    };
+    const logger = { debug: fail, info: fail, warn: fail, error: fail };
+    await using mesh = await connect(broker.url, { logger });
+    await using _service = await serve({ order: () => 1 }, { mesh, name: "shop", logger });
+    // A message that cannot be read is logged, and so is a loss.
+    broker.session.deliver(queue, { body: "?" });
+    await until(() => broker.session.all("basic.reject").length === 1);
+    broker.session.drop();
+    await until(() => broker.sessions.length === 2 && broker.session.consumers.has(queue));
+    await soon(mesh.ready());
+    assert.equal(await mesh.request("shop", "order", {}, plain), "pong");
+  });
+
   it("says that it is closed, once it is", async () => {
     await using broker = await FakeBroker.start();
     const mesh = await connect(broker.url);
@@ -266,6 +283,18 @@ describe("a consumer that cannot be set up on a new connection", () => {
     await until(() => broker.sessions.length === 2 && broker.session.consumers.has("nuropb-bank-sq"));
     await until(() => broker.session.consumers.has(queue));
     assert.equal(refused, 2);
+  });
+
+  it("is set up once, though the broker's goodbye closes its channel first", async () => {
+    await using broker = await FakeBroker.start();
+    await using mesh = await connect(broker.url);
+    await using _service = await serve({ order: () => 1 }, { mesh, name: "shop" });
+    // No word of a lost connection: to a channel alone it would mean that its consumer is to be set up again.
+    broker.session.send(method(0, "connection.close", { code: 541, text: "INTERNAL_ERROR" }));
+    await until(() => broker.sessions.length === 2 && broker.session.consumers.has(queue));
+    // The longest that the first attempt may wait, and a little more.
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    assert.equal(broker.session.all("basic.consume").length, 2);
   });
 
   it("is set up once, though it was to be set up again when the connection was lost", async () => {

@@ -12,12 +12,13 @@ function recorded(maxFrame = MAX_FRAME, maxBody = MAX_BODY) {
   const frames: Uint8Array[] = [];
   const calls: Uint8Array[] = [];
   const oversized: [channel: number, size: number][] = [];
+  const take = (bytes: Uint8Array) => {
+    calls.push(Uint8Array.from(bytes));
+    frames.push(...split(Uint8Array.from(bytes)));
+  };
   const reader = new FrameReader(maxFrame, maxBody, {
-    onframes(bytes) {
-      calls.push(Uint8Array.from(bytes));
-      frames.push(...split(Uint8Array.from(bytes)));
-    },
-    onlargeheader: (bytes) => void frames.push(bytes),
+    onframes: take,
+    onlargeheader: take,
     onoversize: (channel, size) => void oversized.push([channel, size]),
   });
   return { reader, frames, calls, oversized };
