@@ -28,8 +28,8 @@ import { IdSource } from "./ids.ts";
 import { checkSize } from "./message.ts";
 import type { Message } from "./message.ts";
 import type { Mesh, StatusEvent } from "./mesh.ts";
-import { checkInteger, checkTopic, invalid, silent } from "./options.ts";
-import type { CheckedConnectOptions, Logger } from "./options.ts";
+import { checkInteger, checkTopic, invalid, loggerOf } from "./options.ts";
+import type { CheckedConnectOptions } from "./options.ts";
 import { openerOf, parseUrl } from "./transport/open.ts";
 import { Supervisor } from "./transport/supervisor.ts";
 import type { MeshStatus } from "./transport/supervisor.ts";
@@ -54,7 +54,7 @@ export class MeshConnection extends MeshCaller implements Mesh {
   readonly #options: CheckedConnectOptions;
 
   constructor(urls: readonly string[], options: CheckedConnectOptions) {
-    const logger: Logger = options.logger ?? silent;
+    const logger = loggerOf(options.logger);
     const correlator = new Correlator(options.maxPending);
     const events = new EventTarget();
     const brokers = urls.map((url) => openerOf(parseUrl(url), options));

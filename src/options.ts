@@ -97,6 +97,19 @@ export interface StandardSchema<Output = unknown> {
 /** A logger that drops everything. */
 export const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
+/** The logger that was given, made so that its own faults are nobody else's. */
+export function loggerOf(given: Logger | undefined): Logger {
+  if (given === undefined) return silent;
+  const guard = (level: keyof Logger) => (message: string, fields?: Record<string, unknown>) => {
+    try {
+      given[level](message, fields);
+    } catch {
+      // There is no other place to tell it.
+    }
+  };
+  return { debug: guard("debug"), info: guard("info"), warn: guard("warn"), error: guard("error") };
+}
+
 /** {@linkcode ConnectOptions} with its defaults filled in. */
 export type CheckedConnectOptions =
   & Required<Omit<ConnectOptions, "tls" | "logger" | "signal">>

@@ -15,7 +15,7 @@ import type { EventHandler, HostedMembers, MethodOptions } from "./host/methods.
 import { connect } from "./mesh.ts";
 import type { Mesh } from "./mesh.ts";
 import { MeshConnection } from "./mesh_connection.ts";
-import { checkInteger, checkService, checkTopic, invalid, MAX_MILLISECONDS, silent } from "./options.ts";
+import { checkInteger, checkService, checkTopic, invalid, loggerOf, MAX_MILLISECONDS } from "./options.ts";
 import type { ConnectOptions } from "./options.ts";
 import { serviceQueue, serviceTopology } from "./transport/topology.ts";
 import type { Consumer } from "./transport/transport.ts";
@@ -149,7 +149,7 @@ export async function serve<Instance extends object, Claims = unknown>(
     contextTokenKey,
     keys: key && new ServiceKeys(key.privateKey),
     integers: options.integers ?? mesh.options.integers,
-    logger: options.logger ?? mesh.options.logger ?? silent,
+    logger: loggerOf(options.logger ?? mesh.options.logger),
     description: describeService({
       name,
       version: options.version ?? "",
@@ -251,7 +251,7 @@ async function serviceKey(
 ): Promise<ServiceKey | undefined> {
   if (privateKey !== undefined) return await importPrivateKey(privateKey);
   if (![...methods.values()].some(({ options }) => options.encrypted === true)) return undefined;
-  logger?.warn(
+  loggerOf(logger).warn(
     "the service made a private key of its own: give all its instances the same one by `privateKey`",
     {
       service: name,

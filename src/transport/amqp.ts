@@ -143,8 +143,16 @@ class AmqpConnection implements Connection {
     const channel = await socket.openChannel();
     channel.ondelivery = (message) => this.#handlers.onreply(toMessage(message, channel));
     channel.onreturned = (message) => this.#handlers.onreturn(toMessage(message, channel));
+    let isOpen = false;
+    let early: NuropbTransportError | undefined;
     const lose = (error: NuropbTransportError) => {
-      if (socket.closed || this.#caller !== channel) return;
+      if (socket.closed) return;
+      // It may end in the same breath in which the broker confirms it.
+      if (!isOpen) {
+        early = error;
+        return;
+      }
+      isOpen = false;
       this.#caller = undefined;
       this.#handlers.onreset(error);
       if (!channel.closed) channel.close().catch(() => {});
@@ -162,6 +170,8 @@ class AmqpConnection implements Connection {
       { noAck: true, exclusive: this.#replyQueue !== undefined },
       lose,
     );
+    isOpen = true;
+    if (early !== undefined) return lose(early);
     this.#caller = channel;
     for (const message of this.#waiting.splice(0)) channel.publish(message, true);
   }

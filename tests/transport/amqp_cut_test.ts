@@ -29,7 +29,7 @@ const message: Content = {
 async function play(toClient: (socket: ByteSocket, bytes: Uint8Array) => void): Promise<void> {
   const broker = new FakeBroker();
   const { socket, session } = inMemory(broker, toClient);
-  const amqp = new AmqpSocket(socket, { ...settings, maxMessageSize: 1_000 });
+  const amqp = new AmqpSocket(socket, { ...settings, maxMessageSize: 100 });
   let lost: Error | undefined;
   amqp.onend = (error) => lost = error;
   await amqp.connect();
@@ -40,7 +40,7 @@ async function play(toClient: (socket: ByteSocket, bytes: Uint8Array) => void): 
   await channel.basicConsume("q", {}, () => {});
   session.deliver("q", message, {}, 7);
   session.deliver("q", {});
-  session.deliver("q", { ...message, body: "x".repeat(2_000) }, {}, 900);
+  session.deliver("q", { ...message, body: "x".repeat(150) }, {}, 60);
   await channel.confirmSelect();
   await channel.confirm({
     exchange: "x",
