@@ -47,7 +47,7 @@ export class MeshConnection extends MeshCaller implements Mesh {
   readonly #core: CallerCore;
   readonly #supervisor: Supervisor;
   readonly #correlator: Correlator;
-  readonly #events = new EventTarget();
+  readonly #events: EventTarget;
   readonly #shutdown = new AbortController();
   /** Loops that wait for more, which is not to come once the mesh is closed. */
   readonly #streams = new Set<Pick<DeliveryStream<unknown>, "close">>();

@@ -262,8 +262,9 @@ async function serviceKey(
 
 /** `QuickExample` → `quick-example`, `HTTPGate` → `http-gate`. */
 function nameOf(instance: object): string {
-  const { name } = instance.constructor ?? Object;
-  if (name === "" || name === "Object") {
+  const constructor: unknown = Object.getPrototypeOf(instance)?.constructor;
+  const name: unknown = typeof constructor === "function" ? constructor.name : "";
+  if (typeof name !== "string" || name === "" || name === "Object") {
     throw invalid("options.name must be given, since the object has no class of its own", undefined);
   }
   return name

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any, Callable, Dict, List, Optional
+from uuid import uuid4
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 from nuropb.contexts.context_manager_decorator import nuropb_context
@@ -35,6 +36,14 @@ def claims_of(token: str) -> Json:
     return {"sub": "u1", "user_id": "u1", "token": token}
 
 
+def claims_of_nobody(token: str) -> None:
+    """Does not know any token."""
+
+
+def must_not_run(token: str) -> None:
+    raise NuropbAuthenticationError("asked after all")
+
+
 class Orders:
     """Orders service doc"""
 
@@ -42,7 +51,9 @@ class Orders:
         self._service_name = name
         self._version = "1.2.3"
         self._private_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._instance = uuid4().hex
         self._called_again: set[str] = set()
+        self._handled_later: set[str] = set()
         # What has come in under a trace; the peer sets it.
         self._traced: Callable[[str], List[Json]] = lambda _trace_id: []
 
@@ -138,6 +149,19 @@ class Orders:
     def context_of(self, ctx: Any) -> Json:
         return ctx.context
 
+    @nuropb_context
+    @publish_to_mesh(authorize_func=claims_of_nobody)
+    def for_nobody(self, ctx: Any) -> str:
+        return "let through"
+
+    @publish_to_mesh(authorize_func=must_not_run)
+    def forgotten_context(self) -> str:
+        return "let through"
+
+    @nuropb_context
+    def add_event(self, ctx: Any, topic: str) -> None:
+        ctx.add_event({"topic": topic, "event": {"id": 9}, "context": {}})
+
     @publish_to_mesh(requires_encryption=True)
     def secret(self, kw) -> str:
         return f"secret {kw}"
@@ -152,11 +176,25 @@ class Orders:
     def language(self) -> str:
         return "python"
 
+    def instance(self) -> str:
+        return self._instance
+
+    def one(self, name: str) -> Any:
+        return self.types()[name]
+
+    def handled_later(self, key: str) -> bool:
+        return key in self._handled_later
+
     def received(self, trace_id: str) -> List[Json]:
         return self._traced(trace_id)
 
-    def _handle_event_(self, topic: str, event: Any, target: Any, context: Json) -> None:
+    async def _handle_later(self, key: str) -> None:
+        self._handled_later.add(key)
+
+    def _handle_event_(self, topic: str, event: Any, target: Any, context: Json) -> Any:
         # It is recorded already.
+        if isinstance(event, dict) and "later" in event:
+            return self._handle_later(event["later"])
         if isinstance(event, dict) and event.get("fail"):
             raise ValueError("the event is refused")
 

@@ -12,13 +12,14 @@ import asyncio
 import json
 import logging
 import os
+import ssl
 import sys
 from typing import Any, Dict, List, Optional
 from uuid import uuid4
 
 from nuropb import nuropb_api
 from nuropb.rmq_api import RMQAPI
-from nuropb.rmq_lib import configure_nuropb_rmq
+from nuropb.rmq_lib import configure_nuropb_rmq, get_connection_parameters
 from orders import Orders, Undescribable
 
 Json = Dict[str, Any]
@@ -35,6 +36,14 @@ class Recorder(RMQAPI):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.messages: List[Json] = []
         super().__init__(*args, **kwargs)
+        self.channels = 0
+        opened = self.transport.on_channel_open
+
+        def on_channel_open(channel: Any) -> None:
+            self.channels += 1
+            opened(channel)
+
+        self.transport.on_channel_open = on_channel_open
 
     def receive_transport_message(
         self, service_message: Any, message_complete_callback: Any, metadata: Json
@@ -101,6 +110,35 @@ async def peer(url: str, orders: Orders, management: Optional[str], events: List
         mesh = url.split("/")[-1]
         await asyncio.to_thread(nuropb_api.configure_mesh, mesh, connection_properties=url)
 
+    async def text(message: Json) -> str:
+        # What JSON cannot bring back as it is.
+        return str(await asyncio.wait_for(client.request(**call_of(message)), REQUEST_SECONDS))
+
+    async def refresh(message: Json) -> Json:
+        client._service_discovery.pop(message["service"], None)
+        return await client.describe_service(message["service"], refresh=True)
+
+    async def settings(message: Json) -> List[str]:
+        # The keys that NuroPb puts into the settings that it is given.
+        given: Json = {}
+        RMQAPI(amqp_url=url, transport_settings=given)
+        return sorted(given)
+
+    async def verifies(message: Json) -> bool:
+        properties = nuropb_api.default_connection_properties({"ssl": True})
+        parameters = get_connection_parameters(properties)
+        return parameters.ssl_options.context.verify_mode == ssl.CERT_REQUIRED
+
+    async def pending(message: Json) -> int:
+        return len(client._response_futures)
+
+    async def drop(message: Json) -> None:
+        # As a network does it.
+        client.transport._connection._transport.abort()
+
+    async def channels(message: Json) -> int:
+        return service.channels
+
     async def arrivals(message: Json) -> List[Json]:
         return service.traced(message["trace_id"])
 
@@ -109,7 +147,10 @@ async def peer(url: str, orders: Orders, management: Optional[str], events: List
 
     operations = {
         operation.__name__: operation
-        for operation in (request, command, publish, describe, configure, arrivals, answers)
+        for operation in (
+            *(request, command, publish, describe, configure, arrivals, answers),
+            *(text, refresh, settings, verifies, pending, drop, channels),
+        )
     }
 
     async def carry_out(message: Json) -> None:

@@ -196,6 +196,16 @@ export class PythonPeer implements AsyncDisposable {
     return await this.#ask("answers", { trace_id: traceId }) as Received[];
   }
 
+  /** The client's `request`, with the result as Python shows it: for what JSON does not bring here as it is. */
+  async text(service: string, method: string, params: object = {}): Promise<string> {
+    return await this.#ask("text", { service, method, params, ...wire() }) as string;
+  }
+
+  /** Asks a peer for something of its inner life: `refresh`, `settings`, `pending`… */
+  inspect(what: string, fields: Record<string, unknown> = {}): Promise<unknown> {
+    return this.#ask(what, fields);
+  }
+
   /** Ends it, by force if need be. Never rejects. */
   async close(): Promise<void> {
     this.#child.stdin.end();

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import process from "node:process";
 
 /** A test or a hook. */
 export type Step = () => void | Promise<void>;
@@ -32,6 +33,9 @@ const STEP_TIMEOUT_MS = 60_000;
 
 /** The runner's own timeout: above what a test with its hooks can take, as the one here says more. */
 const RUNNER_TIMEOUT_MS = 600_000;
+
+/** How long something may stay open after the tests of a file. */
+const OPEN_TIMEOUT_MS = 10_000;
 
 const register = await runner();
 let current: Group | undefined;
@@ -159,6 +163,16 @@ async function runner(): Promise<Register> {
     const sanitizers = { sanitizeOps: false, sanitizeResources: false, sanitizeExit: false };
     return (name, fn, ignore) => Deno.test({ name, fn, ignore, ...sanitizers });
   }
-  const { test } = await import("node:test");
+  const { after, test } = await import("node:test");
+  after(endWhenOpen);
   return (name, body, skip) => void test(name, { skip, timeout: RUNNER_TIMEOUT_MS }, body);
+}
+
+/** Node waits for what tests leave open: for ever, if nobody ends it. It is left to itself if nothing is open. */
+function endWhenOpen(): void {
+  const end = () => {
+    console.error(`Still open after the tests: ${process.getActiveResourcesInfo().join(", ")}`);
+    process.exit(1);
+  };
+  setTimeout(end, OPEN_TIMEOUT_MS).unref();
 }

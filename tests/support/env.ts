@@ -41,6 +41,11 @@ export function python(): string | undefined {
   return variable("NUROPB_TEST_PYTHON");
 }
 
+/** The folder for the cells of the parity table; undefined where nobody gathers them. */
+export function parityFolder(): string | undefined {
+  return variable("NUROPB_TEST_PARITY");
+}
+
 /** The packed npm package. */
 export function tarball(): string | undefined {
   return variable("NUROPB_TEST_TARBALL");

@@ -36,6 +36,9 @@ export interface Result extends Job {
   readonly seconds: number;
 }
 
+/** Built along with the tests for Node. */
+export const NODE_REPORTER = "tests/support/node_reporter.ts";
+
 const FILE_TIMEOUT_MS = 300_000;
 
 /** The tests of one file. Never throws. */
@@ -90,7 +93,7 @@ function argumentsFor({ runtime, file }: Job, report: string, built: string): st
     default:
       return [
         "--enable-source-maps",
-        "--test-reporter=junit",
+        `--test-reporter=${join(built, NODE_REPORTER.replace(/\.ts$/, ".js"))}`,
         `--test-reporter-destination=${report}`,
         "--test-reporter=spec",
         "--test-reporter-destination=stdout",

@@ -1,5 +1,5 @@
 /**
- * Reads the reports of the three test runners.
+ * Reports of tests in JUnit's format.
  *
  * @module
  */
@@ -12,7 +12,6 @@ export interface TestCase {
   readonly detail: string;
 }
 
-// Attributes may hold a bare ">", which Node leaves as it is.
 const ATTRIBUTES = String.raw`((?:\s+[\w:-]+="[^"]*")*)\s*`;
 const CASE = new RegExp(String.raw`<testcase${ATTRIBUTES}(?:/>|>([\s\S]*?)</testcase>)`, "g");
 const FAILURE = new RegExp(String.raw`<(?:failure|error)${ATTRIBUTES}(?:/>|>([\s\S]*?)</(?:failure|error)>)`);
@@ -20,8 +19,7 @@ const FAILURE = new RegExp(String.raw`<(?:failure|error)${ATTRIBUTES}(?:/>|>([\s
 /** The tests of a report in JUnit's format. */
 export function parseJunit(xml: string): TestCase[] {
   return [...xml.matchAll(CASE)].map(([, attributes = "", body = ""]) => {
-    // Once more, as Node escapes quotes twice.
-    const name = decode(attribute(attributes, "name"));
+    const name = attribute(attributes, "name");
     const failure = FAILURE.exec(body);
     if (failure !== null) {
       const [, failureAttributes = "", text = ""] = failure;
@@ -30,6 +28,12 @@ export function parseJunit(xml: string): TestCase[] {
     }
     return { name, outcome: /<skipped\b/.test(body) ? "skipped" : "passed", detail: "" };
   });
+}
+
+/** One test of such a report. */
+export function formatCase({ name, outcome, detail }: TestCase): string {
+  const body = { passed: "", skipped: "<skipped/>", failed: `<failure>${encode(detail)}</failure>` }[outcome];
+  return `<testcase name="${encode(name)}">${body}</testcase>\n`;
 }
 
 function attribute(attributes: string, name: string): string {
@@ -47,4 +51,8 @@ function decode(text: string): string {
       return ENTITIES[name] ?? whole;
     },
   );
+}
+
+function encode(text: string): string {
+  return text.replace(/[<>&"]/g, (character) => `&#${character.codePointAt(0)};`);
 }

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { pack } from "../../.ci/pack.ts";
 import { findBroker } from "./broker.ts";
 import { asFound, type Found } from "./found.ts";
-import type { Setting } from "./job.ts";
+import { NODE_REPORTER, type Setting } from "./job.ts";
 import { buildForNode } from "./node_build.ts";
 import { must } from "./processes.ts";
 import type { Progress } from "./progress.ts";
@@ -98,7 +98,7 @@ function isNode({ name }: Runtime): boolean {
 }
 
 async function build({ root, tests, scripts }: Plan, tarball: string, folder: string): Promise<true> {
-  const files = [...tests.filter((test) => !test.endsWith("_deno_test.ts")), ...scripts];
+  const files = [...tests.filter((test) => !test.endsWith("_deno_test.ts")), ...scripts, NODE_REPORTER];
   await buildForNode({ root, files, tarball, folder });
   return true;
 }
