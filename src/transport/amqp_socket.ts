@@ -275,15 +275,11 @@ export class AmqpSocket extends AMQPBaseClient {
     view.setUint32(at + 11, 0);
     view.setUint32(at + 15, body.byteLength);
     at += 19;
-    const { persistent, ...rest } = properties;
+    const { contentType, correlationId, replyTo, expiration, messageId, persistent, headers } = properties;
+    const deliveryMode = persistent === true ? 2 : undefined;
+    const fields = { contentType, headers, deliveryMode, correlationId, replyTo, expiration, messageId };
     try {
-      at += view.setProperties(
-        at,
-        {
-          ...rest,
-          ...(persistent === true ? { deliveryMode: 2 } : {}),
-        } as Parameters<AMQPView["setProperties"]>[1],
-      );
+      at += view.setProperties(at, fields as Parameters<AMQPView["setProperties"]>[1]);
       view.setUint8(at++, 0xce);
     } catch (cause) {
       throw headersTooLarge(this.frameMax, cause);

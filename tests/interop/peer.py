@@ -37,13 +37,20 @@ class Recorder(RMQAPI):
         self.messages: List[Json] = []
         super().__init__(*args, **kwargs)
         self.channels = 0
+        self.losses = 0
         opened = self.transport.on_channel_open
+        closed = self.transport.on_connection_closed
 
         def on_channel_open(channel: Any) -> None:
             self.channels += 1
             opened(channel)
 
+        def on_connection_closed(connection: Any, reason: Exception) -> None:
+            self.losses += 1
+            closed(connection, reason)
+
         self.transport.on_channel_open = on_channel_open
+        self.transport.on_connection_closed = on_connection_closed
 
     def receive_transport_message(
         self, service_message: Any, message_complete_callback: Any, metadata: Json
@@ -129,12 +136,11 @@ async def peer(url: str, orders: Orders, management: Optional[str], events: List
         parameters = get_connection_parameters(properties)
         return parameters.ssl_options.context.verify_mode == ssl.CERT_REQUIRED
 
-    async def pending(message: Json) -> int:
+    async def unanswered(message: Json) -> int:
+        # How many requests are still waiting after the connection was lost.
+        while client.losses == 0:
+            await asyncio.sleep(0.01)
         return len(client._response_futures)
-
-    async def drop(message: Json) -> None:
-        # As a network does it.
-        client.transport._connection._transport.abort()
 
     async def channels(message: Json) -> int:
         return service.channels
@@ -149,7 +155,7 @@ async def peer(url: str, orders: Orders, management: Optional[str], events: List
         operation.__name__: operation
         for operation in (
             *(request, command, publish, describe, configure, arrivals, answers),
-            *(text, refresh, settings, verifies, pending, drop, channels),
+            *(text, refresh, settings, verifies, unanswered, channels),
         )
     }
 
