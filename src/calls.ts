@@ -181,6 +181,8 @@ export interface DeadLetter {
    * Sends it back to the service it came from, and to no one else; then it is gone from here.
    *
    * @throws {NuropbNotDeliveredError} when that service's queue is no more; the letter stays.
+   * @throws {NuropbTransportError} with code `CLOSED` when the loop was left, and the letter is the broker's again.
+   * @throws {NuropbMessageError} when its body was larger than `maxMessageSize`, and so was not taken in.
    */
   replay(): Promise<void>;
   /** Drops it for good. */

@@ -177,7 +177,7 @@ export class MeshConnection extends MeshCaller implements Mesh {
   #stream<Item>(
     source: Omit<StreamSource<Item>, "onclosed">,
     signal: AbortSignal | undefined,
-  ): DeliveryStream<Item> {
+  ): ConsumerStream<Item> {
     const stream: ConsumerStream<Item> = new ConsumerStream<Item>(
       { ...source, onclosed: () => this.#streams.delete(stream) },
       signal,
@@ -215,15 +215,16 @@ export class MeshConnection extends MeshCaller implements Mesh {
         () => new NuropbTimeoutError("The broker did not confirm the replayed message: it may have it"),
         (signal) => this.#supervisor.publish(message, true, signal),
       );
-    return this.#stream<DeadLetter>({
+    const stream: ConsumerStream<DeadLetter> = this.#stream<DeadLetter>({
       consume: (ondelivery) =>
         this.#supervisor.consume(
           () => ({ queue: DEAD_LETTER_QUEUE, prefetch, topology: this.#options.declare ? meshTopology : [] }),
           ondelivery,
           options.signal,
         ),
-      read: (delivery) => () => deadLetterOf(delivery, publish),
+      read: (delivery) => () => deadLetterOf(delivery, publish, () => stream.closed),
     }, options.signal);
+    return stream;
   }
 
   async ready(options: { signal?: AbortSignal } = {}): Promise<void> {

@@ -8,12 +8,13 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { runJob } from "./support/job.ts";
+import { PARITY_TEST, writeParity } from "./support/parity.ts";
 import { type Plan, prepare, runsOn } from "./support/prepare.ts";
 import { stopAll } from "./support/processes.ts";
 import { Progress } from "./support/progress.ts";
 import { Report } from "./support/report.ts";
 import { readOptions } from "./support/run_options.ts";
-import type { Runtime } from "./support/runtimes.ts";
+import { type Runtime, RUNTIMES } from "./support/runtimes.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const cache = join(root, ".cache");
@@ -24,15 +25,27 @@ async function main(): Promise<boolean> {
   const scripts = await filesBelow("tests", "_script.ts");
   await Deno.mkdir(cache, { recursive: true });
   const folder = await Deno.makeTempDir({ dir: cache, prefix: "run-" });
+  const parity = join(folder, "parity");
+  await Deno.mkdir(parity);
   try {
     using progress = new Progress();
     const stopped = stopOnSignal();
     // What fails after that fails for no other reason.
     const report = new Report((line) => stopped.aborted || progress.print(line));
     if (tests.length === 0) report.fail("--only", `There is no test with ${only} in its path`);
-    else await runAll({ root, cache, folder, runtimes, tests, scripts }, jobs, progress, report, stopped);
+    else {await runAll(
+        { root, cache, folder, runtimes, tests, scripts, parity },
+        jobs,
+        progress,
+        report,
+        stopped,
+      );}
     if (stopped.aborted) return false;
-    return report.end(Deno.env.get("CI") === "true");
+    const isCi = Deno.env.get("CI") === "true";
+    if (tests.includes(PARITY_TEST) && runtimes.length === RUNTIMES.length) {
+      await writeParity(root, parity, isCi, report);
+    }
+    return report.end(isCi);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

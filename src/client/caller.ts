@@ -102,9 +102,18 @@ export class MeshCaller implements Caller {
     this.#checkOpen();
     // The params are looked at in any case before anything is sent.
     const message = encodeCall(call, RPC_EXCHANGE);
-    const response = this.#core.sealer.isKnownPlain(call, options.encrypted)
-      ? this.#read(call, await this.#send(message, call, ttl, signal))
-      : await this.#sendSealed(call, message, options.encrypted, Date.now() + ttl, signal);
+    const { sealer, discovery } = this.#core;
+    const { encrypted } = options;
+    const trial = { call, encrypted, deadline: Date.now() + ttl, signal };
+    let response: MeshResponse;
+    if (sealer.isKnownPlain(call, encrypted)) {
+      response = this.#read(call, await this.#send(message, call, ttl, signal));
+      if (isRefusal(response) && encrypted === undefined) {
+        response = await this.#sendAgain(trial, response, discovery.known(service));
+      }
+    } else {
+      response = await this.#sendSealed(trial, message);
+    }
     if (response.warning !== null) this.#warn(service, method, response.warning);
     return response;
   }
@@ -200,24 +209,29 @@ export class MeshCaller implements Caller {
     return correlator.call(message, { service, method, ttl, left, signal }, supervisor.connection);
   }
 
-  /** Sends a request as its service wants it, and once more when the service has changed its mind, or its key. */
-  async #sendSealed(
-    call: Call,
-    plain: Message,
-    encrypted: boolean | undefined,
-    deadline: number,
-    signal: AbortSignal | undefined,
-  ): Promise<MeshResponse> {
-    const { sealer, ids } = this.#core;
-    const first = await sealer.seal(call, plain, encrypted, deadline, signal);
+  /** Sends a request as its service describes that it wants it. */
+  async #sendSealed(trial: Trial, plain: Message): Promise<MeshResponse> {
+    const { call, encrypted, deadline, signal } = trial;
+    const first = await this.#core.sealer.seal(call, plain, encrypted, deadline, signal);
     const outcome = await this.#exchange(call, first, deadline, signal).catch((error: unknown) => {
       // A Python service that could not read the request answers what cannot be read in turn.
       if (error instanceof NuropbMessageError) return error;
       throw error;
     });
-    const refused = outcome instanceof NuropbMessageError ||
-      outcome.error?.error === NuropbMessageError.wireName;
-    if (refused && await sealer.hasChanged(call, first.description, deadline, signal)) {
+    if (outcome instanceof NuropbMessageError || isRefusal(outcome)) {
+      return await this.#sendAgain(trial, outcome, first.description);
+    }
+    return outcome;
+  }
+
+  /** Sends a request once more, when its service now wants it in another way, or has another key. */
+  async #sendAgain(
+    { call, encrypted, deadline, signal }: Trial,
+    outcome: MeshResponse | NuropbMessageError,
+    before: ServiceDescription | undefined,
+  ): Promise<MeshResponse> {
+    const { sealer, ids } = this.#core;
+    if (await sealer.hasChanged(call, before, deadline, signal)) {
       // Under a new id, so that a second answer to the first one is not taken for its own.
       const again = { ...call, correlationId: ids.next() };
       const second = await sealer.seal(again, encodeCall(again, RPC_EXCHANGE), encrypted, deadline, signal);
@@ -329,6 +343,20 @@ export class MeshCaller implements Caller {
       confirms.pending--;
     }
   }
+}
+
+/** A request under way. */
+interface Trial {
+  readonly call: Call;
+  readonly encrypted: boolean | undefined;
+  /** In ms since the epoch. */
+  readonly deadline: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Whether a service says that it could not, or would not, read a request. */
+function isRefusal({ error }: MeshResponse): boolean {
+  return error?.error === NuropbMessageError.wireName;
 }
 
 function checkMethod(name: unknown): string {

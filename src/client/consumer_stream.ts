@@ -38,6 +38,11 @@ export class ConsumerStream<Item> implements DeliveryStream<Item> {
     signal?.addEventListener("abort", this.#abort);
   }
 
+  /** Whether it has ended. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
   async next(): Promise<IteratorResult<Item, undefined>> {
     for (;;) {
       const take = this.#waiting.shift();

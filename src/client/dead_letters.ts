@@ -4,7 +4,7 @@
  * @module
  */
 import type { DeadLetter } from "../calls.ts";
-import { NuropbNotDeliveredError } from "../errors.ts";
+import { NuropbMessageError, NuropbNotDeliveredError, NuropbTransportError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import type { Delivery } from "../transport/transport.ts";
 
@@ -21,8 +21,12 @@ interface Death {
   readonly "routing-keys"?: unknown;
 }
 
-/** A delivery from the queue of dead letters, read. */
-export function deadLetterOf(delivery: Delivery, publish: PublishTo): DeadLetter {
+/**
+ * A delivery from the queue of dead letters, read.
+ *
+ * @param isGivenBack Whether its reader has left, whose consumer may take a moment longer to end.
+ */
+export function deadLetterOf(delivery: Delivery, publish: PublishTo, isGivenBack: () => boolean): DeadLetter {
   const { properties, body } = delivery;
   const headers = withoutHistory(properties.headers);
   const deaths = properties.headers["x-death"];
@@ -32,6 +36,36 @@ export function deadLetterOf(delivery: Delivery, publish: PublishTo): DeadLetter
   const queue = typeof death.queue === "string" ? death.queue : "";
   const routingKeys = Array.isArray(death["routing-keys"]) ? death["routing-keys"] : [];
   const type = headers["nuropb_type"];
+  let replayed: Promise<void> | undefined;
+  const replay = async () => {
+    if (queue === "") {
+      throw new NuropbNotDeliveredError("The dead letter does not tell which queue it was in");
+    }
+    if (delivery.oversize !== undefined) {
+      throw new NuropbMessageError(
+        `The dead letter's body of ${delivery.oversize} bytes is larger than maxMessageSize, so it is not here`,
+        { code: "MESSAGE_TOO_LARGE" },
+      );
+    }
+    if (delivery.settled || isGivenBack()) {
+      throw new NuropbTransportError(
+        "The dead letter was discarded, or is the broker's again: read it anew",
+        {
+          code: "CLOSED",
+        },
+      );
+    }
+    // Through the default exchange, straight to that queue: other listeners of an event had it already. Under a new
+    // id, for the same event may be replayed to several of them at once.
+    const messageId = crypto.randomUUID();
+    await publish({
+      exchange: "",
+      routingKey: queue,
+      properties: { ...properties, messageId, expiration: undefined, persistent: true, headers },
+      body,
+    });
+    delivery.ack();
+  };
   return {
     service: /^nuropb-(.+)-sq$/.exec(queue)?.[1] ?? null,
     type: typeof type === "string" ? type : null,
@@ -45,20 +79,14 @@ export function deadLetterOf(delivery: Delivery, publish: PublishTo): DeadLetter
       headers,
       body,
     },
-    async replay() {
-      if (queue === "") {
-        throw new NuropbNotDeliveredError("The dead letter does not tell which queue it was in");
-      }
-      // Through the default exchange, straight to that queue: other listeners of an event had it already.
-      await publish({
-        exchange: "",
-        routingKey: queue,
-        properties: { ...properties, expiration: undefined, persistent: true, headers },
-        body,
-      });
-      delivery.ack();
+    replay: () =>
+      replayed ??= replay().catch((error: unknown) => {
+        replayed = undefined;
+        throw error;
+      }),
+    discard: () => {
+      if (!isGivenBack()) delivery.ack();
     },
-    discard: () => delivery.ack(),
   };
 }
 

@@ -4,6 +4,7 @@
  * @module
  */
 import type { StandardSchema } from "../options.ts";
+import { stringifyObject } from "../wire/json.ts";
 import type { HostedMethod, MethodOptions } from "./methods.ts";
 
 /** What describes a service besides its methods. */
@@ -52,11 +53,12 @@ interface StandardJsonSchema {
   };
 }
 
-/** What a schema says of the params it takes, where its library can tell. */
+/** What a schema says of the params it takes, where its library can tell, and in JSON. */
 function jsonSchemaOf(schema: StandardSchema | undefined): Record<string, unknown> {
-  const { jsonSchema } = (schema as StandardJsonSchema | undefined)?.["~standard"] ?? {};
   try {
-    return jsonSchema?.input({ target: "draft-2020-12" }) ?? {};
+    const { jsonSchema } = (schema as StandardJsonSchema | undefined)?.["~standard"] ?? {};
+    const told = jsonSchema?.input({ target: "draft-2020-12" }) ?? {};
+    return JSON.parse(stringifyObject("The JSON Schema", told)) as Record<string, unknown>;
   } catch {
     // A schema with a transform or a check of its own has no JSON Schema; the method is described without.
     return {};

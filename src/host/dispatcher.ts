@@ -272,9 +272,13 @@ export class Dispatcher {
 
   async #publishEmitted(context: MessageContext): Promise<void> {
     if (context.emitted.length === 0) return;
-    try {
-      await Promise.all(context.emitted.map((message) => this.#options.publish(message)));
-    } catch (cause) {
+    // All of them are waited for, so that none is under way any more when the method runs again.
+    const outcomes = await Promise.allSettled(
+      context.emitted.map((message) => this.#options.publish(message)),
+    );
+    const failed = outcomes.find((outcome) => outcome.status === "rejected");
+    if (failed !== undefined) {
+      const cause: unknown = failed.reason;
       throw new UnconfirmedEvents(`The events of the method could not be published: ${textOf(cause)}`, {
         cause,
       });

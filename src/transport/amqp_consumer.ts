@@ -115,6 +115,10 @@ class AmqpDelivery implements Delivery {
     this.#tag = message.deliveryTag;
   }
 
+  get settled(): boolean {
+    return this.#settled || this.#channel.closed;
+  }
+
   reply(message: Message): void {
     if (!this.#channel.closed) this.#channel.publish(message, false);
   }

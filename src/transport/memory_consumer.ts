@@ -39,6 +39,11 @@ export class MemoryConsumer implements Consumer, QueueConsumer {
     return this.#unsettled.size < this.#prefetch;
   }
 
+  /** Whether a delivery is still to be settled. */
+  holds(delivery: MemoryDelivery): boolean {
+    return this.#unsettled.has(delivery);
+  }
+
   take(stored: StoredMessage): void {
     const delivery = new MemoryDelivery(this, this.#owner.receive(stored), stored.returns > 0);
     this.#unsettled.set(delivery, stored);
@@ -110,6 +115,10 @@ class MemoryDelivery implements Delivery {
     this.oversize = message.oversize;
     this.redelivered = redelivered;
     this.#consumer = consumer;
+  }
+
+  get settled(): boolean {
+    return !this.#consumer.holds(this);
   }
 
   reply(message: Message): void {

@@ -12,6 +12,8 @@ import type { Declaration } from "./topology.ts";
 export interface Delivery extends Message {
   /** Whether it was delivered before, and not settled. */
   readonly redelivered: boolean;
+  /** Whether it is settled, or went back to the queue with its consumer. */
+  readonly settled: boolean;
   /** Publishes on the consumer's own channel, so that the broker takes it before a later `ack`. */
   reply(message: Message): void;
   /** Done: the broker forgets it. */

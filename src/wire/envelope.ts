@@ -7,7 +7,7 @@ import type { MeshResponse } from "../calls.ts";
 import { NuropbMessageError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import { show } from "../options.ts";
-import { encodeText, parse, stringify, stringifyObject } from "./json.ts";
+import { encodeText, parse, stringify, stringifyObject, stringifyRead } from "./json.ts";
 import type { Integers } from "./json.ts";
 
 /** The only protocol version that a Python peer accepts. */
@@ -142,7 +142,7 @@ export function encodeResponse(response: MeshResponse, replyTo: string): Message
     body: encodeText(
       `{"tag":"response","result":${stringify("result", result)},"error":${JSON.stringify(error)},` +
         `"correlation_id":${JSON.stringify(correlationId)},"trace_id":${JSON.stringify(traceId)},` +
-        `"context":${JSON.stringify(context)},"warning":${JSON.stringify(warning)},` +
+        `"context":${stringifyRead(context)},"warning":${JSON.stringify(warning)},` +
         `"reply_to":${JSON.stringify(replyTo)}}`,
     ),
   };

@@ -49,6 +49,17 @@ export function stringifyObject(what: string, value: object): string {
   return text;
 }
 
+/** Writes what was read before: integers that are BigInts go out as they came in. */
+export function stringifyRead(value: unknown): string {
+  try {
+    return JSON.stringify(value);
+  } catch {
+    const mark = crypto.randomUUID();
+    return JSON.stringify(value, (_key, item: unknown) => typeof item === "bigint" ? `${mark}${item}` : item)
+      .replaceAll(new RegExp(`"${mark}(-?\\d+)"`, "g"), "$1");
+  }
+}
+
 /** Text to UTF-8. */
 export function encodeText(text: string): Uint8Array {
   return encoder.encode(text);
@@ -101,7 +112,7 @@ function parseSpecials(text: string, integers: Integers): unknown {
   const mark = crypto.randomUUID();
   const isSpecial = (token: string) =>
     bareWord.test(token) ||
-    (integers === "bigint" && /^-?\d+$/.test(token) && !Number.isSafeInteger(Number(token)));
+    (integers === "bigint" && /^-?[1-9]\d*$/.test(token) && !Number.isSafeInteger(Number(token)));
   const marked = replaceOutsideStrings(
     text,
     (part) => part.replace(wordOrNumber, (token) => isSpecial(token) ? `"${mark}${token}"` : token),

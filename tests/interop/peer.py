@@ -14,9 +14,15 @@ import logging
 import os
 import ssl
 import sys
+from datetime import datetime, timedelta
 from typing import Any, Dict, List, Optional
 from uuid import uuid4
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from nuropb import nuropb_api
 from nuropb.rmq_api import RMQAPI
 from nuropb.rmq_lib import configure_nuropb_rmq, get_connection_parameters
@@ -36,21 +42,14 @@ class Recorder(RMQAPI):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.messages: List[Json] = []
         super().__init__(*args, **kwargs)
-        self.channels = 0
         self.losses = 0
-        opened = self.transport.on_channel_open
-        closed = self.transport.on_connection_closed
+        closed = self.transport.on_channel_closed
 
-        def on_channel_open(channel: Any) -> None:
-            self.channels += 1
-            opened(channel)
-
-        def on_connection_closed(connection: Any, reason: Exception) -> None:
+        def on_channel_closed(channel: Any, reason: Exception) -> None:
             self.losses += 1
-            closed(connection, reason)
+            closed(channel, reason)
 
-        self.transport.on_channel_open = on_channel_open
-        self.transport.on_connection_closed = on_connection_closed
+        self.transport.on_channel_closed = on_channel_closed
 
     def receive_transport_message(
         self, service_message: Any, message_complete_callback: Any, metadata: Json
@@ -136,14 +135,33 @@ async def peer(url: str, orders: Orders, management: Optional[str], events: List
         parameters = get_connection_parameters(properties)
         return parameters.ssl_options.context.verify_mode == ssl.CERT_REQUIRED
 
+    async def certificate(message: Json) -> Json:
+        # One that nobody knows.
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+        now = datetime.utcnow()
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return {"key": pem.decode(), "cert": certificate.public_bytes(Encoding.PEM).decode()}
+
     async def unanswered(message: Json) -> int:
         # How many requests are still waiting after the connection was lost.
         while client.losses == 0:
             await asyncio.sleep(0.01)
         return len(client._response_futures)
 
-    async def channels(message: Json) -> int:
-        return service.channels
+    async def losses(message: Json) -> int:
+        return service.losses
 
     async def arrivals(message: Json) -> List[Json]:
         return service.traced(message["trace_id"])
@@ -155,7 +173,7 @@ async def peer(url: str, orders: Orders, management: Optional[str], events: List
         operation.__name__: operation
         for operation in (
             *(request, command, publish, describe, configure, arrivals, answers),
-            *(text, refresh, settings, verifies, unanswered, channels),
+            *(text, refresh, settings, verifies, certificate, unanswered, losses),
         )
     }
 

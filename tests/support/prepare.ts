@@ -27,6 +27,8 @@ export interface Plan {
   readonly tests: readonly string[];
   /** What tests start as programs of their own. */
   readonly scripts: readonly string[];
+  /** An empty folder for the cells of the parity table. */
+  readonly parity: string;
 }
 
 /** What is there. Disposing of it ends the broker. */
@@ -76,6 +78,7 @@ export async function prepare(plan: Plan, progress: Progress, report: Report): P
       broker,
       env: {
         NUROPB_TEST_PYTHON: python ?? "",
+        NUROPB_TEST_PARITY: plan.parity,
         NUROPB_TEST_TARBALL: tarball ?? "",
         NUROPB_TEST_DENO: Deno.execPath(),
         NUROPB_TEST_BUN: available.find(({ name }) => name === "bun")?.command ?? "",

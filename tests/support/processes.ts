@@ -42,15 +42,15 @@ const GRACE_MS = 10_000;
 
 /**
  * Runs a command and kills it when the standard input closes, which happens when the runner closes it and also when
- * the runner itself is killed. Ctrl-C is left to the runner.
+ * the runner itself is killed. Signals to all processes at once, such as Ctrl-C, are left to the runner.
  */
 const GUARD = `
-  trap '' INT
+  trap '' INT TERM HUP
   exec 3<&0
   "$@" </dev/null 3<&- & command=$!
   (cat <&3 >/dev/null; kill -KILL $command) 2>/dev/null & guard=$!
   wait $command; code=$?
-  kill $guard 2>/dev/null
+  kill -KILL $guard 2>/dev/null
   exit $code`;
 
 /** Runs a command to its end, and ends what it leaves behind. */

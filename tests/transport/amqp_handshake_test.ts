@@ -125,7 +125,8 @@ describe("a connection that drops in the handshake", () => {
     it(`fails it at once: ${step}`, async () => {
       await using broker = await FakeBroker.start();
       broker.on(step, ({ session }) => session.drop());
-      await refusal(connect(broker.url));
+      const error = await refusal(connect(broker.url));
+      assert.equal(error.code, "CONNECT_FAILED");
     });
   }
 });

@@ -61,18 +61,20 @@ describe("what leaves in one write", () => {
   it("does not wait until the broker's TCP has acknowledged what left before", async () => {
     await using broker = await FakeBroker.start();
     await using mesh = await connect(broker.url);
-    await mesh.publish("warm.up", 0);
     const arrivals: number[] = [];
-    broker.on("basic.publish", () => arrivals.push(performance.now()));
     const gaps: number[] = [];
     const pending: Promise<unknown>[] = [];
     for (let round = 0; round < 15; round++) {
+      // TCP acknowledges late only where it has seen that answers follow.
+      for (let answered = 0; answered < 4; answered++) await mesh.publish("orders.created", answered);
       arrivals.length = 0;
+      broker.on("basic.publish", () => arrivals.push(performance.now()));
       for (let part = 0; part < 2; part++) {
         pending.push(mesh.publish("orders.created", part).catch(() => {}));
         await new Promise((resolve) => setTimeout(resolve, 1));
       }
       await until(() => arrivals.length === 2);
+      broker.off("basic.publish");
       gaps.push(arrivals[1]! - arrivals[0]!);
     }
     // With Nagle's algorithm the second one would wait for an acknowledgment that TCP delays by 40 ms.
