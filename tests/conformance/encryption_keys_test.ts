@@ -6,6 +6,7 @@ import { describe, it } from "@std/testing/bdd";
 import { uniqueName, urls } from "../support/env.ts";
 import { eventually, failure, reasonOf, signal, stage, within } from "./stage.ts";
 import { makeKeys } from "./support_keys.ts";
+import type { KeyPems } from "./support_keys.ts";
 import { drain, textOf } from "./support_letters.ts";
 import { Log } from "./support_log.ts";
 
@@ -244,6 +245,49 @@ for (const { name, url } of urls()) {
       assert.equal(error.message, "the method's own refusal");
       assert.equal(runs, 1);
     });
+
+    for (const encrypted of [false, true]) {
+      it(`may change without a request running twice for a refusal of the method's own: ${encrypted ? "encrypted" : "plain"}`, async () => {
+        const target = uniqueName("service");
+        let runs = 0;
+        const refusing = ({ privatePem }: KeyPems) =>
+          open.service({
+            work() {
+              runs++;
+              throw new NuropbMessageError("the method's own refusal");
+            },
+          }, { name: target, privateKey: privatePem, methods: { work: { encrypted } } });
+        const before = await refusing(first);
+        const mesh = await open.mesh();
+        await mesh.describe(target);
+        await before.close();
+        await refusing(second);
+        const { error } = await mesh.requestRaw(target, "work");
+        assert.equal(error?.description, "the method's own refusal");
+        assert.equal(runs, 1);
+      });
+
+      it(`does not keep a caller from a refusal of the method's own while the service is busy: ${encrypted ? "encrypted" : "plain"}`, async () => {
+        const [begun, go, end] = [signal(), signal(), signal()];
+        const service = await open.service({
+          async work() {
+            begun.send();
+            await go.promise;
+            throw new NuropbMessageError("the method's own refusal");
+          },
+          hang: () => end.promise,
+        }, { concurrency: 1, privateKey: first.privatePem, methods: { work: { encrypted } } });
+        const mesh = await open.mesh();
+        await mesh.describe(service.name);
+        const refused = within(mesh.requestRaw(service.name, "work"), 2_000).finally(() => end.send());
+        await within(begun.promise);
+        // After this one the service has no time to describe itself once more.
+        const hanging = mesh.request(service.name, "hang");
+        go.send();
+        const [answer] = await Promise.all([refused, hanging]);
+        assert.equal(answer.error?.description, "the method's own refusal");
+      });
+    }
 
     it("survives that its first asker gives up", async () => {
       const target = uniqueName("service");

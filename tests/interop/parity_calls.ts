@@ -89,7 +89,7 @@ export const calls: readonly Feature[] = [
       {
         list: "live",
         what: "it acks before it responds: a caller can lose an answer, and waits for ever",
-        instead: "the caller's deadline ends the wait; a service of ours responds before it acks",
+        instead: "the caller's own deadline ends the wait: NuropbTimeoutError",
       },
     ],
   },

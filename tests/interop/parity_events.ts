@@ -90,7 +90,7 @@ export const events: readonly Feature[] = [
     }],
   },
   {
-    name: "event: encrypted",
+    name: "event: one that is to be encrypted is refused, not sent plain",
     see: async ({ caller, sent }) => {
       const traceId = newTrace();
       // A Python service that listened would close its channel over it.
@@ -104,7 +104,7 @@ export const events: readonly Feature[] = [
     defects: [{
       list: "repeat",
       what: "encrypted events are flagged, and sent plain",
-      instead: "an encrypted event is refused at the sender; Python's are read",
+      instead: "an encrypted event is refused at the sender: NuropbValidationError",
     }],
   },
   {

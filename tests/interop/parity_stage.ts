@@ -7,7 +7,7 @@
 import { serve, type Service } from "@nuropb/mesh";
 import { Management, type RawMessage, vhostOf } from "../conformance/management.ts";
 import { managementUrl, uniqueName } from "../support/env.ts";
-import type { Direction } from "../support/parity.ts";
+import type { Direction } from "./parity_cell.ts";
 import { type Caller, CallerOfOurs, pythonCaller } from "./parity_callers.ts";
 import { type Arrival, ordersOfOurs } from "./parity_orders.ts";
 import { PythonPeer } from "./python_peer.ts";
@@ -64,14 +64,14 @@ export class Stage implements AsyncDisposable {
   readonly #services: Readonly<Record<Language, string>>;
   readonly #api: Management;
   readonly #seen: Record<string, RawMessage[]> = { [TAP]: [], [LETTERS]: [] };
-  readonly #opened: AsyncDisposableStack;
+  readonly #opened: readonly AsyncDisposable[];
 
   private constructor(
     peer: PythonPeer,
     ours: Caller,
     services: Record<Language, string>,
     api: Management,
-    opened: AsyncDisposableStack,
+    opened: readonly AsyncDisposable[],
   ) {
     this.peer = peer;
     this.ours = ours;
@@ -84,26 +84,34 @@ export class Stage implements AsyncDisposable {
   /** Opens it. */
   static async open(): Promise<Stage> {
     const services = { python: uniqueName("orders-python"), ours: uniqueName("orders-ours") };
-    await using opening = new AsyncDisposableStack();
+    const opened: AsyncDisposable[] = [];
     const url = brokerUrl();
-    // Each of them is closed even when another one fails.
-    const open = async <Item extends AsyncDisposable>(item: Promise<Item>) => opening.use(await item);
-    const [ours, peer] = await Promise.all([
-      open(CallerOfOurs.open(url)),
-      open(PythonPeer.start({ url, service: uniqueName("caller") })),
-      open(host("python", services.python)),
-      open(host("ours", services.ours)),
-    ]);
-    const api = new Management(managementUrl()!, vhostOf(url));
-    await tap(api, TAP, [
-      ["nuropb-rpc-exchange", services.python],
-      ["nuropb-rpc-exchange", services.ours],
-      ["nuropb-events-exchange", "#"],
-    ]);
-    await tap(api, LETTERS, [["nuropb-dl-exchange", ""]]);
-    // A Python caller has a public key by this and no other way.
-    await Promise.all(Object.values(services).map((service) => peer.describe(service)));
-    return new Stage(peer, ours, services, api, opening.move());
+    const open = async <Item extends AsyncDisposable>(opening: Promise<Item>) => {
+      const item = await opening;
+      opened.push(item);
+      return item;
+    };
+    try {
+      const [ours, peer] = await Promise.all([
+        open(CallerOfOurs.open(url)),
+        open(PythonPeer.start({ url, service: uniqueName("caller") })),
+        open(host("python", services.python)),
+        open(host("ours", services.ours)),
+      ]);
+      const api = new Management(managementUrl()!, vhostOf(url));
+      await tap(api, TAP, [
+        ["nuropb-rpc-exchange", services.python],
+        ["nuropb-rpc-exchange", services.ours],
+        ["nuropb-events-exchange", "#"],
+      ]);
+      await tap(api, LETTERS, [["nuropb-dl-exchange", ""]]);
+      // A Python caller has a public key by this and no other way.
+      await Promise.all(Object.values(services).map((service) => peer.describe(service)));
+      return new Stage(peer, ours, services, api, opened);
+    } catch (error) {
+      await closeAll(opened);
+      throw error;
+    }
   }
 
   /** One column of the table. */
@@ -143,20 +151,25 @@ export class Stage implements AsyncDisposable {
     };
   }
 
-  /** Sends a service what it cannot read, and gives the dead letters of it, once there is one. */
-  async garble(service: string): Promise<RawMessage[]> {
+  /** Puts into a service's queue what neither library would send, and gives its trace id. */
+  async garble(service: string, nuropb_type: string, body: string): Promise<string> {
     const [trace_id, correlation_id] = [newTrace(), crypto.randomUUID()];
-    const headers = { trace_id, nuropb_type: "command", nuropb_protocol: "0.1.1", encrypted: "" };
+    const headers = { trace_id, nuropb_type, nuropb_protocol: "0.1.1", encrypted: "" };
     const message = { routing_key: service, properties: { headers, correlation_id } };
-    await this.#api.publish("nuropb-rpc-exchange", message, "no JSON");
+    await this.#api.publish("nuropb-rpc-exchange", message, body);
+    return trace_id;
+  }
+
+  /** The dead letters of a trace, once there is one. */
+  async lettersOf(traceId: string): Promise<RawMessage[]> {
     return await eventually("a dead letter", async () => {
-      const letters = await this.#traced(LETTERS, trace_id);
+      const letters = await this.#traced(LETTERS, traceId);
       return letters.length > 0 ? letters : undefined;
     });
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    return this.#opened.disposeAsync();
+    return closeAll(this.#opened);
   }
 
   async #traced(queue: string, traceId: string): Promise<RawMessage[]> {
@@ -192,6 +205,11 @@ export async function host(language: Language, name: string, url = brokerUrl()):
     close,
     [Symbol.asyncDispose]: close,
   };
+}
+
+/** All at once: a Python peer takes a while. */
+async function closeAll(opened: readonly AsyncDisposable[]): Promise<void> {
+  await Promise.all(opened.map((item) => item[Symbol.asyncDispose]()));
 }
 
 /** Where and why a dead letter died last. */

@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { appendFileSync } from "node:fs";
 import { join } from "node:path";
 import { parityFolder, runtime } from "../support/env.ts";
-import type { Cell, Direction, Mark } from "../support/parity.ts";
+import type { Cell, Defect, Direction, Mark } from "./parity_cell.ts";
 import type { Side } from "./parity_stage.ts";
 
 /** What is seen in place of what the feature promises. */
@@ -17,15 +17,6 @@ export interface Otherwise {
   readonly says: string;
   /** What the test must see for that. */
   readonly seen: unknown;
-}
-
-/** A defect of 0.1.8, shown by the cell in which Python meets Python. */
-export interface Defect {
-  readonly what: string;
-  /** Of which list of the protocol's description. */
-  readonly list: "repeat" | "live";
-  /** What ours does, shown by the cells in which ours has a part. */
-  readonly instead: string;
 }
 
 /** A feature of 0.1.8. */
@@ -70,14 +61,14 @@ export function inOurs(otherwise: Otherwise): Partial<Record<Direction, Otherwis
 /** Tries one cell, and records what it says only when it is what is expected. */
 export async function fillCell(
   { name, see, works, but = {}, defects = [] }: Feature,
-  row: number,
+  { row, of }: Pick<Cell, "row" | "of">,
   direction: Direction,
   side: Side,
 ): Promise<void> {
   const expected: Otherwise = but[direction] ?? { mark: "works", says: "", seen: works };
   assert.deepEqual(await see(side), expected.seen);
   const { mark, says } = expected;
-  const cell: Cell = { row, feature: name, direction, mark, says, runtime: runtime(), defects };
+  const cell: Cell = { row, of, feature: name, direction, mark, says, runtime: runtime(), defects };
   const folder = parityFolder();
   if (folder === undefined) return;
   // A file for each runtime, as they run at once.

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
-import { DIRECTIONS } from "../support/parity.ts";
+import { DIRECTIONS } from "./parity_cell.ts";
 import { calls } from "./parity_calls.ts";
 import { events } from "./parity_events.ts";
 import { guard } from "./parity_guard.ts";
@@ -18,9 +18,13 @@ describeWithManagement("parity with NuroPb 0.1.8", () => {
 
   afterAll(async () => await stage?.[Symbol.asyncDispose]());
 
-  for (const [row, feature] of [...calls, ...events, ...guard, ...life].entries()) {
-    for (const direction of feature.directions ?? DIRECTIONS) {
-      it(`${feature.name}: ${direction}`, () => fillCell(feature, row, direction, stage.side(direction)));
-    }
+  const features = [...calls, ...events, ...guard, ...life];
+  const cells = features.flatMap((feature, row) =>
+    (feature.directions ?? DIRECTIONS).map((direction) => ({ feature, row, direction }))
+  );
+  for (const { feature, row, direction } of cells) {
+    it(`${feature.name}: ${direction}`, async () => {
+      await fillCell(feature, { row, of: cells.length }, direction, stage.side(direction));
+    });
   }
 });

@@ -5,46 +5,15 @@
  * @module
  */
 import { join } from "node:path";
+import { type Cell, type Direction, DIRECTIONS, type Mark } from "../interop/parity_cell.ts";
 import type { Report } from "./report.ts";
-import { RUNTIMES } from "./runtimes.ts";
-
-/** Who calls whom: the columns. */
-export const DIRECTIONS = [
-  "Python calls Python",
-  "Python calls ours",
-  "ours calls Python",
-  "ours calls ours",
-] as const;
-
-export type Direction = typeof DIRECTIONS[number];
-
-/** `works`, or done in another way that is as good, or wrong. */
-export type Mark = "works" | "differs" | "broken";
-
-/** One cell, as a test filled it in on one runtime. */
-export interface Cell {
-  readonly row: number;
-  readonly feature: string;
-  readonly direction: Direction;
-  readonly mark: Mark;
-  readonly says: string;
-  readonly runtime: string;
-  readonly defects: readonly { what: string; list: "repeat" | "live"; instead: string }[];
-}
+import { type RuntimeName, RUNTIMES } from "./runtimes.ts";
 
 /** The one test file that fills it in. */
 export const PARITY_TEST = "tests/interop/parity_test.ts";
 
 const README = "tests/interop/README.md";
 const SIGNS: Readonly<Record<Mark, string>> = { works: "✓", differs: "≈", broken: "✗" };
-const NAMES: Readonly<Record<string, string>> = {
-  deno: "Deno",
-  bun: "Bun",
-  node20: "Node 20",
-  node22: "Node 22",
-  node24: "Node 24",
-};
-
 /**
  * Writes the table from the cells in this folder, after a run on every runtime; with `compare` it must be there
  * already, or the run has failed. Without any cell this machine cannot run the tests, and the table stays.
@@ -56,13 +25,17 @@ export async function writeParity(
   report: Report,
 ): Promise<void> {
   try {
-    const rows = rowsOf(await readCells(folder));
-    if (rows.length === 0) return;
-    const incomplete = rows.filter((row) => !isComplete(row)).map(({ feature }) => feature);
-    if (incomplete.length > 0) {
-      return report.fail(README, `It stays as it was, as these rows lack a cell: ${incomplete.join("; ")}`);
+    const cells = await readCells(folder);
+    const [first] = cells;
+    if (first === undefined) return;
+    const expected = first.of * RUNTIMES.length;
+    if (cells.length !== expected) {
+      return report.fail(
+        README,
+        `It stays as it was: only ${cells.length} of ${expected} tests filled in theirs`,
+      );
     }
-    const text = await formatted(root, pageOf(rows));
+    const text = await formatted(root, pageOf(rowsOf(cells)));
     const path = join(root, README);
     const before = await Deno.readTextFile(path).catch(() => "");
     if (before === text) return;
@@ -93,10 +66,6 @@ function rowsOf(cells: readonly Cell[]): Row[] {
   }));
 }
 
-function isComplete({ cells }: Row): boolean {
-  return [...cells.values()].every((its) => its.length === RUNTIMES.length);
-}
-
 function pageOf(rows: readonly Row[]): string {
   const features = rows.filter(({ cells }) => cells.size === DIRECTIONS.length);
   const defects = (list: "repeat" | "live") =>
@@ -111,13 +80,12 @@ function pageOf(rows: readonly Row[]): string {
     });
   const table = (head: readonly string[], lines: readonly (readonly string[])[]) =>
     [head, head.map(() => "---"), ...lines].map((line) => `| ${line.join(" | ")} |`).join("\n");
-  const runtimes = RUNTIMES.map((name) => NAMES[name]).join(", ");
   return `<!-- Written by \`deno task test\`: do not edit. -->
 
 # Beside NuroPb 0.1.8
 
 What NuroPb 0.1.8 can do, tried by a Python service and one of ours against a Python caller and one of ours.
-Every cell is a test in \`${PARITY_TEST}\`, which passed on ${runtimes}, beside
+Every cell is a test in \`${PARITY_TEST}\`, which passed on ${namesOf(RUNTIMES)}, beside
 \`nuropb==0.1.8\` and a live RabbitMQ; what it says is what the test saw.
 
 ${SIGNS.works} works. ${SIGNS.differs} does it in another way. ${SIGNS.broken} does not do it.
@@ -131,13 +99,13 @@ ${
 
 ## Defects that ours does not repeat
 
-The row of the same name above shows each, or a test of that name.
+Each is shown by the tests of this name; what Python does is what they saw.
 
 ${table(["defect of 0.1.8", "Python", "ours", "test"], defects("repeat"))}
 
 ## Defects that ours lives with
 
-They stay with Python's services, which others run.
+They stay in Python's services and callers, which others run.
 
 ${table(["defect of 0.1.8", "Python", "ours", "test"], defects("live"))}
 `;
@@ -151,9 +119,20 @@ function cellOf({ cells }: Row, direction: Direction): string {
   );
   if (groups.size <= 1) return [...groups.keys()].join("");
   return [...groups].map(([text, its]) => {
-    const names = RUNTIMES.filter((name) => its.some(({ runtime }) => runtime === name));
-    return `${text} (${names.map((name) => NAMES[name]).join(", ")})`;
+    return `${text} (${namesOf(RUNTIMES.filter((name) => its.some(({ runtime }) => runtime === name)))})`;
   }).join("; ");
+}
+
+/** `Deno, Bun, Node 20, 22, 24` */
+function namesOf(runtimes: readonly RuntimeName[]): string {
+  const versions = runtimes.filter((name) => name.startsWith("node")).map((name) =>
+    name.slice("node".length)
+  );
+  const others = runtimes.filter((name) => !name.startsWith("node"));
+  const names = others.map((name) => name.charAt(0).toUpperCase() + name.slice(1));
+  return [...names, ...versions.map((version, index) => index === 0 ? `Node ${version}` : version)].join(
+    ", ",
+  );
 }
 
 /** As `deno fmt --check` wants it. */

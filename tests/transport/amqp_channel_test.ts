@@ -6,7 +6,7 @@ import type { Session, Step } from "./fake_broker.ts";
 
 const replies = "amq.rabbitmq.reply-to";
 /** A request that is given up soon, should nobody hear its answer. */
-const brief = { ...plain, ttl: 1_000 };
+const brief = { ...plain, ttl: 3_000 };
 
 /** Closes a channel as a broker does. */
 function close(session: Session, channel: number, code: number, text: string): void {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { connect, NuropbTransportError } from "@nuropb/mesh";
-import { beforeAll, describe, it } from "@std/testing/bdd";
-import { FakeBroker, frame, noticeRejections, plain, until } from "./fake_broker.ts";
+import { describe } from "@std/testing/bdd";
+import { FakeBroker, frame, noticeRejections, plain, together, until } from "./fake_broker.ts";
 
 const heartbeat = 1_000;
 
@@ -33,7 +33,7 @@ async function noticesSilence(): Promise<void> {
     return true;
   });
   const elapsed = performance.now() - start;
-  assert.ok(elapsed > 1_900 && elapsed < 3_000, `${elapsed} ms`);
+  assert.ok(elapsed > 1_900 && elapsed < 3_500, `${elapsed} ms`);
   broker.off("basic.publish");
   assert.equal(await mesh.request("shop", "order", {}, plain), "pong");
   assert.equal(broker.sessions.length, 2);
@@ -53,22 +53,10 @@ async function takesAnything(): Promise<void> {
 
 describe("an idle connection", () => {
   noticeRejections();
-  const tests = [showsLife, noticesSilence, takesAnything];
-  let outcomes: Promise<PromiseSettledResult<void>[]>;
-  // Each of them takes some beats, so they run at once.
-  beforeAll(() => {
-    outcomes = Promise.allSettled(tests.map((test) => test()));
+  together({
+    "shows the broker that it lives, and stays open while the broker does": showsLife,
+    "is given up within about two beats when the broker falls silent, and a new one is opened":
+      noticesSilence,
+    "is not given up while anything comes in, heartbeat or not": takesAnything,
   });
-
-  const passes = async (test: () => Promise<void>) => {
-    const outcome = (await outcomes)[tests.indexOf(test)]!;
-    if (outcome.status === "rejected") throw outcome.reason;
-  };
-
-  it("shows the broker that it lives, and stays open while the broker does", () => passes(showsLife));
-
-  it("is given up within about two beats when the broker falls silent, and a new one is opened", () =>
-    passes(noticesSilence));
-
-  it("is not given up while anything comes in, heartbeat or not", () => passes(takesAnything));
 });

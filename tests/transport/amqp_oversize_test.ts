@@ -7,7 +7,7 @@ import type { Content } from "./fake_broker.ts";
 
 const replies = "amq.rabbitmq.reply-to";
 const queue = "nuropb-shop-sq";
-const brief = { ...plain, ttl: 2_000 };
+const brief = { ...plain, ttl: 3_000 };
 const options: ConnectOptions = { maxMessageSize: 1_000 };
 
 /** Ways to announce too much: a body that comes whole, in several frames, and one of which only a part ever comes. */

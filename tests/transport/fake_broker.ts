@@ -10,7 +10,7 @@ import { Buffer } from "node:buffer";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import process from "node:process";
 import { inspect } from "node:util";
-import { afterEach, beforeEach } from "@std/testing/bdd";
+import { afterEach, beforeAll, beforeEach, it } from "@std/testing/bdd";
 import type { NuropbException } from "../../src/errors.ts";
 import type { Message } from "../../src/message.ts";
 import type { ByteSocket } from "../../src/runtime/byte_socket.ts";
@@ -638,7 +638,7 @@ export const plain = { encrypted: false };
 export async function until(
   condition: () => boolean,
   what = "",
-  limit = 3_000,
+  limit = 5_000,
 ): Promise<void> {
   const deadline = Date.now() + limit;
   while (!condition()) {
@@ -648,7 +648,7 @@ export async function until(
 }
 
 /** Waits for what must come soon, so that a test that fails does not hang. */
-export async function soon<Value>(promise: Promise<Value>, limit = 3_000): Promise<Value> {
+export async function soon<Value>(promise: Promise<Value>, limit = 5_000): Promise<Value> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => reject(new Error(`Nothing within ${limit} ms`)), limit);
@@ -670,4 +670,18 @@ export function noticeRejections(): void {
     process.off("unhandledRejection", notice);
     assert.deepEqual(rejections, []);
   });
+}
+
+/** Tests that mostly wait, and so run at once; each is reported by itself. To be called within a group. */
+export function together(tests: Readonly<Record<string, () => Promise<void>>>): void {
+  let outcomes: Promise<PromiseSettledResult<void>[]>;
+  beforeAll(() => {
+    outcomes = Promise.allSettled(Object.values(tests).map((test) => test()));
+  });
+  for (const [index, name] of Object.keys(tests).entries()) {
+    it(name, async () => {
+      const outcome = (await outcomes)[index]!;
+      if (outcome.status === "rejected") throw outcome.reason;
+    });
+  }
 }
