@@ -94,6 +94,8 @@ export interface StandardSchema<Output = unknown> {
   };
 }
 
+const MAX_CONNECTION_NAME = 255;
+
 /** A logger that drops everything. */
 export const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
@@ -130,7 +132,9 @@ export function checkConnectOptions(options: ConnectOptions): CheckedConnectOpti
     throw invalid('integers must be "number" or "bigint"', integers);
   }
   if (typeof declare !== "boolean") throw invalid("declare must be a boolean", declare);
-  if (typeof name !== "string") throw invalid("name must be a string", name);
+  if (typeof name !== "string" || name.length > MAX_CONNECTION_NAME) {
+    throw invalid(`name must be a string of at most ${MAX_CONNECTION_NAME} characters`, name);
+  }
   for (const level of ["debug", "info", "warn", "error"] as const) {
     if (logger !== undefined && typeof logger?.[level] !== "function") {
       throw invalid(`logger must have a function ${level}`, logger);

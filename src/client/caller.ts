@@ -35,15 +35,16 @@ import {
 import type { Supervisor } from "../transport/supervisor.ts";
 import { EVENTS_EXCHANGE, RPC_EXCHANGE } from "../transport/topology.ts";
 import { decryptResponse } from "../wire/encryption.ts";
+import type { PayloadKey } from "../wire/encryption.ts";
 import type { Integers } from "../wire/json.ts";
-import { decodeResponse, encodeCall, encodeEvent, isEncrypted } from "../wire/envelope.ts";
+import { decodeResponse, encodeCall, encodeEvent, isEncrypted, isRefusal } from "../wire/envelope.ts";
 import type { Call } from "../wire/envelope.ts";
 import { closedError, notDelivered } from "./correlator.ts";
 import type { Correlator } from "./correlator.ts";
 import type { Discovery } from "./discovery.ts";
 import { createProxy } from "./proxy.ts";
 import { timeLeft } from "./sealer.ts";
-import type { SealedCall, Sealer } from "./sealer.ts";
+import type { Sealer } from "./sealer.ts";
 
 /** How long a request waits for its answer when its caller does not say, in ms. */
 const REQUEST_TTL = 30_000;
@@ -107,8 +108,9 @@ export class MeshCaller implements Caller {
     const trial = { call, encrypted, deadline: Date.now() + ttl, signal };
     let response: MeshResponse;
     if (sealer.isKnownPlain(call, encrypted)) {
-      response = this.#read(call, await this.#send(message, call, ttl, signal));
-      if (isRefusal(response) && encrypted === undefined) {
+      const answer = await this.#send(message, call, ttl, signal);
+      response = this.#read(call, answer);
+      if (isRefusal(answer) && encrypted === undefined) {
         response = await this.#sendAgain(trial, response, discovery.known(service));
       }
     } else {
@@ -213,15 +215,16 @@ export class MeshCaller implements Caller {
   async #sendSealed(trial: Trial, plain: Message): Promise<MeshResponse> {
     const { call, encrypted, deadline, signal } = trial;
     const first = await this.#core.sealer.seal(call, plain, encrypted, deadline, signal);
-    const outcome = await this.#exchange(call, first, deadline, signal).catch((error: unknown) => {
+    const answer = await this.#send(first.message, call, timeLeft(call, deadline), signal);
+    let response: MeshResponse;
+    try {
+      response = await this.#open(call, answer, first.key);
+    } catch (error) {
       // A Python service that could not read the request answers what cannot be read in turn.
-      if (error instanceof NuropbMessageError) return error;
-      throw error;
-    });
-    if (outcome instanceof NuropbMessageError || isRefusal(outcome)) {
-      return await this.#sendAgain(trial, outcome, first.description);
+      if (!(error instanceof NuropbMessageError)) throw error;
+      return await this.#sendAgain(trial, error, first.description);
     }
-    return outcome;
+    return isRefusal(answer) ? await this.#sendAgain(trial, response, first.description) : response;
   }
 
   /** Sends a request once more, when its service now wants it in another way, or has another key. */
@@ -235,19 +238,15 @@ export class MeshCaller implements Caller {
       // Under a new id, so that a second answer to the first one is not taken for its own.
       const again = { ...call, correlationId: ids.next() };
       const second = await sealer.seal(again, encodeCall(again, RPC_EXCHANGE), encrypted, deadline, signal);
-      return await this.#exchange(again, second, deadline, signal);
+      const answer = await this.#send(second.message, again, timeLeft(again, deadline), signal);
+      return await this.#open(again, answer, second.key);
     }
     if (outcome instanceof NuropbMessageError) throw outcome;
     return outcome;
   }
 
-  async #exchange(
-    call: Call,
-    { message, key }: SealedCall,
-    deadline: number,
-    signal: AbortSignal | undefined,
-  ): Promise<MeshResponse> {
-    const answer = await this.#send(message, call, timeLeft(call, deadline), signal);
+  /** Reads an answer, which is encrypted as its request was. */
+  async #open(call: Call, answer: Message, key: PayloadKey | undefined): Promise<MeshResponse> {
     if (key === undefined) return this.#read(call, answer);
     if (isEncrypted(answer)) return this.#read(call, answer, await decryptResponse(answer.body, key));
     // A service that could not open the request has no key for its answer: that may be an error, and no result.
@@ -352,11 +351,6 @@ interface Trial {
   /** In ms since the epoch. */
   readonly deadline: number;
   readonly signal: AbortSignal | undefined;
-}
-
-/** Whether a service says that it could not, or would not, read a request. */
-function isRefusal({ error }: MeshResponse): boolean {
-  return error?.error === NuropbMessageError.wireName;
 }
 
 function checkMethod(name: unknown): string {

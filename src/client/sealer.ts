@@ -24,8 +24,8 @@ export interface SealedCall {
   readonly description?: ServiceDescription;
 }
 
-/** How long a command waits for its service to say whether it wants it encrypted, in ms. */
-const COMMAND_PATIENCE = 2_000;
+/** How long a call waits for a description that it can do without, in ms. */
+const PATIENCE = 2_000;
 /** How long a service that did not describe itself is not asked again, in ms. */
 const SILENCE = 60_000;
 
@@ -89,7 +89,7 @@ export class Sealer {
     deadline: number,
     signal: AbortSignal | undefined,
   ): Promise<SealedCall> {
-    const patience = encrypted === undefined ? Math.min(deadline, Date.now() + COMMAND_PATIENCE) : deadline;
+    const patience = encrypted === undefined ? Math.min(deadline, Date.now() + PATIENCE) : deadline;
     try {
       return await this.seal(call, plain, encrypted, patience, signal);
     } catch (error) {
@@ -98,7 +98,10 @@ export class Sealer {
     }
   }
 
-  /** Asks the service again, and tells whether the call would go out in another way now. */
+  /**
+   * Asks the service again, and tells whether the call would go out in another way now. Without an answer it tells
+   * no: what the service said to the call itself is more than nothing.
+   */
   async hasChanged(
     call: Call,
     before: ServiceDescription | undefined,
@@ -106,9 +109,13 @@ export class Sealer {
     signal: AbortSignal | undefined,
   ): Promise<boolean> {
     if (before === undefined) return false;
-    const now = await this.#describe(call, true, deadline, signal);
-    return now.publicKey !== before.publicKey ||
-      requiresEncryption(now, call.method) !== requiresEncryption(before, call.method);
+    try {
+      const now = await this.#describe(call, true, Math.min(deadline, Date.now() + PATIENCE), signal);
+      return now.publicKey !== before.publicKey ||
+        requiresEncryption(now, call.method) !== requiresEncryption(before, call.method);
+    } catch {
+      return false;
+    }
   }
 
   #plain({ service, method }: Call, message: Message, answered: boolean): SealedCall {

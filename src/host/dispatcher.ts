@@ -25,7 +25,13 @@ import type { Message } from "../message.ts";
 import type { Logger } from "../options.ts";
 import type { Delivery } from "../transport/transport.ts";
 import type { KeyedPayload, PayloadKey } from "../wire/encryption.ts";
-import { decodeServiceMessage, DESCRIBE_METHOD, encodeResponse, isEncrypted } from "../wire/envelope.ts";
+import {
+  asRefusal,
+  decodeServiceMessage,
+  DESCRIBE_METHOD,
+  encodeResponse,
+  isEncrypted,
+} from "../wire/envelope.ts";
 import type { Call, Event } from "../wire/envelope.ts";
 import type { Integers } from "../wire/json.ts";
 import type { ServiceKeys } from "../wire/session_keys.ts";
@@ -35,6 +41,9 @@ import { MessageContext } from "./context.ts";
 import type { HostedMembers } from "./methods.ts";
 import { causeOf, errorOf, refusalOf, replyAddress, seal, textOf } from "./reply.ts";
 import { validateParams } from "./validate.ts";
+
+/** A plain message to a method that takes encrypted ones alone. */
+class EncryptionWanted extends NuropbMessageError {}
 
 /** The method succeeded, and what it emitted did not get out. */
 class UnconfirmedEvents extends NuropbTransportError {}
@@ -204,7 +213,8 @@ export class Dispatcher {
   ): Promise<void> {
     const response = { ...this.#responseTo(request), error: errorOf(request, thrown) };
     try {
-      delivery.reply(await seal(encodeResponse(response, replyTo), key));
+      const message = await seal(encodeResponse(response, replyTo), key);
+      delivery.reply(thrown instanceof EncryptionWanted ? asRefusal(message) : message);
     } catch (error) {
       if (!(error instanceof NuropbMessageError)) throw error;
       // The echoed context was what made it too large.
@@ -246,7 +256,7 @@ export class Dispatcher {
     const target = `${service}.${method.name}`;
     const { options } = method;
     if (options.encrypted === true && !encrypted) {
-      throw new NuropbMessageError(
+      throw new EncryptionWanted(
         `${target} takes encrypted messages alone: encrypt it to the service's public key`,
       );
     }

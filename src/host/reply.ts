@@ -8,7 +8,7 @@ import type { Message } from "../message.ts";
 import { DIRECT_REPLY_TO } from "../transport/topology.ts";
 import { encryptResponse } from "../wire/encryption.ts";
 import type { PayloadKey } from "../wire/encryption.ts";
-import { encodeResponse, withEncryptedBody } from "../wire/envelope.ts";
+import { asRefusal, encodeResponse, withEncryptedBody } from "../wire/envelope.ts";
 import type { Call } from "../wire/envelope.ts";
 
 /** How much of an error's name and text goes to the caller, so that its answer does not fail for being too large. */
@@ -47,14 +47,14 @@ export function refusalOf(
 ): Message {
   const { trace_id: traceId } = headers;
   const { name, description } = toRemote(error);
-  return encodeResponse({
+  return asRefusal(encodeResponse({
     result: null,
     error: { error: name, description },
     correlationId,
     traceId: typeof traceId === "string" ? traceId : null,
     context: {},
     warning: null,
-  }, replyTo);
+  }, replyTo));
 }
 
 /** What was thrown, as a line for the log. */

@@ -138,7 +138,8 @@ class AmqpConnection implements Connection {
     await this.#socket.shutdown();
   }
 
-  async #openCaller(): Promise<void> {
+  /** @param isSecond Whether the channel before this one ended as soon as it was open. */
+  async #openCaller(isSecond = false): Promise<void> {
     const socket = this.#socket;
     const channel = await socket.openChannel();
     channel.ondelivery = (message) => this.#handlers.onreply(toMessage(message, channel));
@@ -156,7 +157,7 @@ class AmqpConnection implements Connection {
       this.#caller = undefined;
       this.#handlers.onreset(error);
       if (!channel.closed) channel.close().catch(() => {});
-      this.#openCaller().catch((reason: NuropbTransportError) => socket.end(reason));
+      this.#openCaller(early !== undefined).catch((reason: NuropbTransportError) => socket.end(reason));
     };
     channel.onclosed = lose;
     if (this.#replyQueue !== undefined) {
@@ -171,7 +172,11 @@ class AmqpConnection implements Connection {
       lose,
     );
     isOpen = true;
-    if (early !== undefined) return lose(early);
+    if (early !== undefined) {
+      // Once may be chance; over and over it would be a loop without a pause, which a new connection has.
+      if (isSecond) return socket.end(early);
+      return lose(early);
+    }
     this.#caller = channel;
     for (const message of this.#waiting.splice(0)) channel.publish(message, true);
   }

@@ -5,6 +5,7 @@
  */
 import { NuropbTransportError } from "../errors.ts";
 import { IdSource } from "../ids.ts";
+import { checkRoutingKey } from "../options.ts";
 import type { ConnectOptions } from "../options.ts";
 import { openAmqp } from "./amqp.ts";
 import { openMemory } from "./memory.ts";
@@ -49,6 +50,7 @@ export function parseUrl(url: string): BrokerUrl {
     throw invalidUrl(url, "may not have a query: use the options of connect()");
   }
   try {
+    checkRoutingKey("The virtual host", decodeURIComponent(pathname.slice(1)) || "/");
     return {
       scheme: protocol === "amqps:" ? "amqps" : "amqp",
       // An IPv6 address stands in brackets in a url, and nowhere else.
@@ -59,7 +61,8 @@ export function parseUrl(url: string): BrokerUrl {
       vhost: decodeURIComponent(pathname.slice(1)) || "/",
     };
   } catch (cause) {
-    throw invalidUrl(url, "has a % that starts no escape", cause);
+    if (cause instanceof URIError) throw invalidUrl(url, "has a % that starts no escape", cause);
+    throw invalidUrl(url, "has a virtual host of more than 255 bytes", cause);
   }
 }
 

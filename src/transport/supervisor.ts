@@ -44,6 +44,8 @@ export interface SupervisorHandlers extends Pick<ConnectionHandlers, "onreply" |
 
 const FIRST_DELAY = 100;
 const LONGEST_DELAY = 30_000;
+/** How many connections may be lost over setting up a new consumer before its owner is told. */
+const SETUP_ATTEMPTS = 5;
 
 /** Holds at most one open {@linkcode Connection}. */
 export class Supervisor {
@@ -142,14 +144,14 @@ export class Supervisor {
       onend: (error) => this.#restore(consumer, error),
       onclosed: () => this.#consumers.delete(consumer),
     });
-    for (;;) {
+    for (let attempt = 1;; attempt++) {
       const connection = await this.ready(signal);
       try {
         await abortable(consumer.attach(connection), signal);
         this.#consumers.add(consumer);
         return consumer;
       } catch (error) {
-        if (!signal?.aborted && isLost(error)) continue;
+        if (!signal?.aborted && isLost(error) && attempt < SETUP_ATTEMPTS) continue;
         // It may still come about, and must not stay then.
         await consumer.close();
         throw error;

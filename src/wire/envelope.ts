@@ -163,6 +163,20 @@ export function withEncryptedBody(message: Message, body: Uint8Array): Message {
   };
 }
 
+/** The same answer, marked: the request was not read, and may be sent in another way. Python ignores the header. */
+export function asRefusal(message: Message): Message {
+  const { properties } = message;
+  return {
+    ...message,
+    properties: { ...properties, headers: { ...properties.headers, nuropb_refused: "yes" } },
+  };
+}
+
+/** Whether an answer says that the request was not read. */
+export function isRefusal({ properties }: Message): boolean {
+  return properties.headers["nuropb_refused"] === "yes";
+}
+
 function headers(type: MessageType, traceId: string | null): Record<string, unknown> {
   return {
     nuropb_protocol: PROTOCOL_VERSION,

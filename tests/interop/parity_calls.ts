@@ -144,7 +144,7 @@ export const calls: readonly Feature[] = [
     }],
   },
   {
-    name: "messages survive a restart of the broker",
+    name: "command: persistent on the broker",
     see: async ({ caller, service, sent }) => {
       const traceId = newTrace();
       await caller.command(service, "add", { a: 1 }, { traceId });
