@@ -160,7 +160,7 @@ export interface DeadLetter {
   readonly type: string | null;
   /** Why it is here: `rejected`, `expired`, `delivery_limit`, `maxlen`. */
   readonly reason: string;
-  /** How many times it has come here for that reason from that queue. */
+  /** How many times it has come here for that reason from that queue; one that is replayed begins anew. */
   readonly count: number;
   /** When it came here last. */
   readonly time: Date;

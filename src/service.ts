@@ -48,7 +48,8 @@ export interface ServeOptions<Instance extends object = object, Claims = unknown
   contextTokenKey?: string;
   /**
    * Opens encrypted messages: PKCS8 PEM, or a `CryptoKey` or pair for RSA-OAEP with SHA-256. All instances of a
-   * service need the same one. Default: where a method is `encrypted`, a key made at start.
+   * service need the same one, and commands on their way are lost to a new one. Default: where a method is
+   * `encrypted`, a key made at start.
    */
   privateKey?: PrivateKeyInput;
   /** How many messages are handled at once. @default {64} */

@@ -5,7 +5,13 @@
  */
 import type { ServiceDescription } from "../calls.ts";
 import { withDeadline } from "../deferred.ts";
-import { NuropbException, NuropbNotDeliveredError, NuropbTimeoutError } from "../errors.ts";
+import {
+  NuropbException,
+  NuropbHandlingError,
+  NuropbMessageError,
+  NuropbNotDeliveredError,
+  NuropbTimeoutError,
+} from "../errors.ts";
 import type { Message } from "../message.ts";
 import type { Logger } from "../options.ts";
 import type { PayloadKey } from "../wire/encryption.ts";
@@ -26,7 +32,7 @@ export interface SealedCall {
 
 /** How long a call waits for a description that it can do without, in ms. */
 const PATIENCE = 2_000;
-/** How long a service that did not describe itself is not asked again, in ms. */
+/** How long a service that cannot describe itself is not asked again, in ms. */
 const SILENCE = 60_000;
 
 /** Decides for each call, by what its caller says or its service describes. */
@@ -70,9 +76,7 @@ export class Sealer {
       description = await this.#describe(call, false, deadline, signal);
     } catch (error) {
       // Some Python services cannot describe themselves. Without a description there is no key, nor a wish for one.
-      if (encrypted === true || !(error instanceof NuropbException) || error.remote === undefined) {
-        throw error;
-      }
+      if (encrypted === true || !mayBePythons(error)) throw error;
       return this.#plain(call, plain, true);
     }
     if (!(encrypted ?? requiresEncryption(description, call.method))) return { message: plain, description };
@@ -119,7 +123,7 @@ export class Sealer {
   }
 
   #plain({ service, method }: Call, message: Message, answered: boolean): SealedCall {
-    this.#silent.set(service, { until: Date.now() + SILENCE, answered });
+    this.#silent.set(service, { until: Date.now() + (answered ? SILENCE : PATIENCE), answered });
     this.#logger.warn("calls go out plain, since their service does not describe itself", {
       service,
       method,
@@ -148,6 +152,12 @@ export class Sealer {
       }
     }
   }
+}
+
+/** Whether a service answered an error that no service of ours gives to being asked for its description. */
+function mayBePythons(error: unknown): boolean {
+  return error instanceof NuropbException && error.remote !== undefined &&
+    !(error instanceof NuropbMessageError || error instanceof NuropbHandlingError);
 }
 
 /** How long a call has until its deadline, in ms. */

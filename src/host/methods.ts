@@ -150,7 +150,7 @@ export function collectMembers(
       events.push(hostedEvent(pattern, (payload, ctx) => callable.call(instance, payload, ctx)));
     }
     if (marked[eventTopics] !== undefined) continue;
-    const options = { ...marked[methodOptions], ...own(methodsGiven, name) };
+    const options = { ...marked[methodOptions], ...defined(own(methodsGiven, name)) };
     checkMethodOptions(name, options);
     if (options.hidden === true) continue;
     methods.set(name, { name, options, call: (params, ctx) => callable.call(instance, params, ctx) });
@@ -191,6 +191,11 @@ function callablesOf(instance: object): Map<string, Callable> {
 function isBuiltIn(level: object): boolean {
   const constructor: unknown = Object.getOwnPropertyDescriptor(level, "constructor")?.value;
   return typeof constructor === "function" && constructor.prototype === level && isBuiltInClass(constructor);
+}
+
+/** What is said, without what is left undefined: that must not take back what a decorator says. */
+function defined(options: MethodOptions = {}): MethodOptions {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }
 
 function own<Value>(given: Readonly<Record<string, Value | undefined>>, name: string): Value | undefined {

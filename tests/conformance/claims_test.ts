@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { inspect } from "node:util";
-import { method, NuropbAuthenticationError } from "@nuropb/mesh";
+import { method, NuropbAuthenticationError, NuropbMessageError } from "@nuropb/mesh";
 import type { Authorize, CallOptions, Context } from "@nuropb/mesh";
 import { describe, it } from "@std/testing/bdd";
 import { z } from "zod";
@@ -239,6 +239,26 @@ for (const { name, url } of urls()) {
       assert.equal(await mesh.request(service.name, "open", {}, bearing), "nobody");
       assert.deepEqual(await mesh.request(service.name, "pay", {}, bearing), { sub: "Ann" });
       await failure(NuropbAuthenticationError, () => mesh.request(service.name, "pay"));
+    });
+
+    it("is not switched off for a method by options that leave it undefined", async () => {
+      class Till {
+        @method({ authorize, encrypted: true })
+        pay() {
+          return "paid";
+        }
+      }
+      // As JavaScript may write it, where a setting was forgotten.
+      const options = { description: "pays", authorize: undefined, encrypted: undefined } as object;
+      const service = await open.service(new Till(), { methods: { pay: options } });
+      const mesh = await open.mesh();
+      assert.equal((await mesh.describe(service.name)).methods["pay"]?.description, "pays");
+      await failure(NuropbAuthenticationError, () => mesh.request(service.name, "pay"));
+      await failure(
+        NuropbMessageError,
+        () => mesh.request(service.name, "pay", {}, { ...bearing, encrypted: false }),
+      );
+      assert.equal(await mesh.request(service.name, "pay", {}, bearing), "paid");
     });
 
     it("gives claims to a nested call whose token is passed on, and only to that", async () => {
