@@ -5,9 +5,6 @@
  */
 import { NuropbMessageError } from "./errors.ts";
 
-/** A value in an AMQP header table, as this library writes it; what it reads can be anything. */
-export type HeaderValue = string | null;
-
 /** The AMQP properties that a mesh uses. */
 export interface MessageProperties {
   /** MIME type of the body. */

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Caller, CallerScope } from "../calls.ts";
+import { NuropbHandlingError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import type { Call, Event, WireContext } from "../wire/envelope.ts";
 
@@ -31,6 +32,7 @@ export interface Context<Claims = unknown> {
    *
    * @throws {NuropbValidationError} at once, for a topic or event that cannot be sent.
    * @throws {NuropbMessageError} at once, for one that is too large.
+   * @throws {NuropbHandlingError} when the method has ended already.
    */
   emit(topic: string, event: unknown): void;
 }
@@ -69,32 +71,26 @@ export class MessageContext implements Context {
       : Infinity;
   }
 
-  /** @inheritdoc */
   get raw(): Readonly<WireContext> {
     return this.#source.message.context;
   }
 
-  /** @inheritdoc */
   get traceId(): string | null {
     return this.#source.message.traceId;
   }
 
-  /** @inheritdoc */
   get correlationId(): string {
     return this.#source.message.correlationId;
   }
 
-  /** @inheritdoc */
   get redelivered(): boolean {
     return this.#source.redelivered;
   }
 
-  /** @inheritdoc */
   get mesh(): Caller {
     return this.#mesh ??= this.#source.callerFor(this);
   }
 
-  /** @inheritdoc */
   get signal(): AbortSignal {
     // Where nobody waits there is nothing else that could end it.
     if (this.deadline === Infinity) return this.#source.shutdown;
@@ -113,8 +109,9 @@ export class MessageContext implements Context {
     return this.#controller.signal;
   }
 
-  /** @inheritdoc */
   emit(topic: string, event: unknown): void {
+    // Published are those of the method's own time: a later one would be lost without a word.
+    if (this.#over) throw new NuropbHandlingError(`${topic} was not emitted: its method has ended already`);
     this.emitted.push(this.#source.encode(topic, event, this.traceId));
   }
 

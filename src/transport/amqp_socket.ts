@@ -221,7 +221,6 @@ export class AmqpSocket extends AMQPBaseClient {
     this.onend(error);
   }
 
-  /** @inheritdoc */
   protected override closeSocket(): void {
     this.end();
   }

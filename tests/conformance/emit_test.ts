@@ -133,6 +133,21 @@ for (const { name, url } of urls()) {
       assert.deepEqual(await next(1), [["order", { state: "new" }]]);
     });
 
+    it("are refused once their method has ended, since nobody would publish them", async () => {
+      let kept: Context | undefined;
+      const service = await open.service({
+        work(_params: unknown, ctx: Context) {
+          kept = ctx;
+        },
+        alive: () => "alive",
+      });
+      const mesh = await open.mesh();
+      await mesh.request(service.name, "work");
+      // Answered after it, so that the one before is done with.
+      await mesh.request(service.name, "alive");
+      assert.throws(() => kept!.emit("topic", 1), { name: "NuropbHandlingError" });
+    });
+
     const refused: [string, (ctx: Context) => void, string][] = [
       ["an empty topic", (ctx) => ctx.emit("", 1), 'The topic must be a non-empty string, but is ""'],
       ["a topic of 256 bytes", (ctx) => ctx.emit("é".repeat(128), 1), "at most 255 bytes"],
