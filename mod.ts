@@ -1,6 +1,6 @@
 /**
  * NuroPb service meshes over RabbitMQ: any object becomes a service, and anyone on the mesh sends it requests and
- * commands and listens to its events. On Deno, Bun and Node, beside Python services.
+ * commands and listens to its events. On Deno, Bun, Node, Workers and in browsers, beside Python services.
  *
  * @example
  * ```ts
@@ -27,6 +27,7 @@ export { connect, DEFAULT_URL } from "./src/mesh.ts";
 export type { Mesh, StatusEvent } from "./src/mesh.ts";
 export { serve } from "./src/service.ts";
 export type { ServeOptions, Service, TakesClaims } from "./src/service.ts";
+export type { DedupeOptions } from "./src/host/dedupe.ts";
 export { setupMesh } from "./src/setup.ts";
 export type { SetupOptions } from "./src/setup.ts";
 export type {

@@ -23,6 +23,11 @@ export interface CallOptions {
    * plain: say `true` for what must never do that, and `false` to spare the asking.
    */
   encrypted?: boolean;
+  /**
+   * Whether a request may run twice, so that it is sent again, with the same correlation id, when the connection is
+   * lost before its answer came. A service with `dedupe` runs it once all the same. @default {false}
+   */
+  idempotent?: boolean;
 }
 
 /** Options of one event. */
@@ -202,7 +207,7 @@ export interface Caller {
    *   `INVALID_PARAMS` from the service.
    * @throws {NuropbNotDeliveredError} when nobody hosts the service.
    * @throws {NuropbTimeoutError} when no answer comes within `ttl` ms (default 30 000).
-   * @throws {NuropbTransportError} when the connection is lost: the outcome is unknown.
+   * @throws {NuropbTransportError} when the connection is lost: the outcome is unknown, unless it is `idempotent`.
    * @throws {NuropbException} or the subclass that the service's error names, with its `remote` name and text.
    *
    * @example

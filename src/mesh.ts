@@ -6,7 +6,7 @@
 import type { Caller, DeadLetter, DeliveryStream, SubscribeOptions, Subscription } from "./calls.ts";
 import type { Context } from "./host/context.ts";
 import { MeshConnection } from "./mesh_connection.ts";
-import { checkConnectOptions, invalid } from "./options.ts";
+import { checkConnectOptions, checkOptions, invalid, isList } from "./options.ts";
 import type { ConnectOptions } from "./options.ts";
 import { environment } from "./runtime/dial.ts";
 import type { MeshStatus } from "./transport/supervisor.ts";
@@ -103,10 +103,10 @@ export interface Mesh extends Caller, AsyncDisposable {
 /**
  * Connects to a mesh.
  *
- * @param url `amqp:`, `amqps:` or `memory:`; a list is the brokers of one cluster, tried in turn. Default: the
+ * @param url `amqp:`, `amqps:`, `ws:`, `wss:` or `memory:`; a list is the brokers of one cluster, tried in turn. Default: the
  *   environment's `NUROPB_URL`, else `amqp://guest:guest@localhost:5672/nuropb`.
  * @param options How to connect.
- * @returns The mesh, once it can be used.
+ * @returns The mesh, once it can be used; at once if `lazy`.
  * @throws {NuropbTransportError} with code `INVALID_URL`, `CONNECT_FAILED`, `ACCESS_REFUSED` or `VHOST_NOT_FOUND`,
  *   within `connectTimeout` ms.
  * @throws {NuropbValidationError} for an option that cannot be used.
@@ -121,15 +121,19 @@ export interface Mesh extends Caller, AsyncDisposable {
  * ```
  */
 export async function connect(url?: string | readonly string[], options: ConnectOptions = {}): Promise<Mesh> {
+  checkOptions(options);
   const checked = checkConnectOptions(options);
   const mesh = new MeshConnection(brokersOf(url), checked);
-  await mesh.open(options.signal);
+  const opened = mesh.open(options.signal);
+  // What waits for the connection is told of its failure.
+  if (checked.lazy) opened.catch(() => {});
+  else await opened;
   return mesh;
 }
 
 function brokersOf(url: string | readonly string[] | undefined): readonly string[] {
   const urls = typeof url === "string" ? [url] : url ?? [environment("NUROPB_URL") ?? DEFAULT_URL];
-  if (!Array.isArray(urls) || urls.length === 0) {
+  if (!isList(urls) || urls.length === 0) {
     throw invalid("The url must be a string, or a list of some", url);
   }
   return urls;

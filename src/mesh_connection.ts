@@ -28,9 +28,9 @@ import { IdSource } from "./ids.ts";
 import { checkSize } from "./message.ts";
 import type { Message } from "./message.ts";
 import type { Mesh, StatusEvent } from "./mesh.ts";
-import { checkInteger, checkTopic, invalid, loggerOf } from "./options.ts";
+import { checkInteger, checkOptions, checkTopic, invalid, isList, loggerOf } from "./options.ts";
 import type { CheckedConnectOptions } from "./options.ts";
-import { openerOf, parseUrl } from "./transport/open.ts";
+import { exposesPassword, openerOf, parseUrl } from "./transport/open.ts";
 import { Supervisor } from "./transport/supervisor.ts";
 import type { MeshStatus } from "./transport/supervisor.ts";
 import {
@@ -57,7 +57,11 @@ export class MeshConnection extends MeshCaller implements Mesh {
     const logger = loggerOf(options.logger);
     const correlator = new Correlator(options.maxPending);
     const events = new EventTarget();
-    const brokers = urls.map((url) => openerOf(parseUrl(url), options));
+    const parsed = urls.map(parseUrl);
+    const brokers = parsed.map((url) => openerOf(url, options, parsed.length > 1));
+    if (parsed.some(exposesPassword)) {
+      logger.warn("the account's password goes to the broker unencrypted: use amqps: or wss:");
+    }
     const supervisor: Supervisor = new Supervisor(
       brokers,
       {
@@ -69,17 +73,17 @@ export class MeshConnection extends MeshCaller implements Mesh {
           }
         },
         onreturn: (message) => correlator.return(message),
-        onreset: (error) => correlator.failSent(error),
-        onstatus: (status) => {
-          if (supervisor.connection !== undefined) correlator.sendWaiting(supervisor.connection);
-          events.dispatchEvent(new CustomEvent("status", { detail: status }));
-        },
+        onrefused: (message) => correlator.refuse(message),
+        onreset: (error, taken) => correlator.loseSent(error, taken),
+        onpipelined: (channel) => correlator.sendWaiting(channel),
+        onready: (connection) => correlator.sendWaiting(connection),
+        onstatus: (status) => events.dispatchEvent(new CustomEvent("status", { detail: status })),
       },
       options.connectTimeout,
       logger,
     );
     const discovery = new Discovery((service, ttl) =>
-      this.request(service, DESCRIBE_METHOD, {}, { encrypted: false, ttl })
+      this.request(service, DESCRIBE_METHOD, {}, { encrypted: false, idempotent: true, ttl })
     );
     const core: CallerCore = {
       discovery,
@@ -92,6 +96,7 @@ export class MeshConnection extends MeshCaller implements Mesh {
       integers: options.integers,
       warned: new Set(),
       confirms: { pending: 0, max: options.maxPending },
+      sealings: { pending: 0, max: options.maxPending },
     };
     super(core);
     this.#core = core;
@@ -101,8 +106,14 @@ export class MeshConnection extends MeshCaller implements Mesh {
     this.#options = options;
   }
 
-  open(signal: AbortSignal | undefined): Promise<void> {
-    return this.#supervisor.open(signal);
+  /** Connects for the first time. Without success it is closed, and so is everything that waits for it. */
+  async open(signal: AbortSignal | undefined): Promise<void> {
+    try {
+      await this.#supervisor.open(signal);
+    } catch (error) {
+      this.#end(error as Error);
+      throw error;
+    }
   }
 
   get supervisor(): Supervisor {
@@ -142,7 +153,9 @@ export class MeshConnection extends MeshCaller implements Mesh {
     topics: string | readonly string[],
     options: SubscribeOptions = {},
   ): Subscription<Payload, Context> {
-    const patterns = (Array.isArray(topics) ? topics : [topics]).map(checkTopic);
+    checkOptions(options);
+    // Not by `map`, which leaves holes out.
+    const patterns = Array.from<unknown, string>(isList(topics) ? topics : [topics], checkTopic);
     if (patterns.length === 0) throw invalid("The topics must be one pattern or more", topics);
     const prefetch = checkInteger("buffer", options.buffer ?? 256, 1, 65_535);
     const { logger, ids } = this.#core;
@@ -152,7 +165,11 @@ export class MeshConnection extends MeshCaller implements Mesh {
           () => {
             // A new name each time: after a reconnection the broker may still hold the old connection's queue.
             const queue = `nuropb-subscriber-${ids.next()}`;
-            return { queue, prefetch, topology: subscriptionTopology(queue, patterns) };
+            return {
+              queue,
+              prefetch,
+              topology: subscriptionTopology(queue, patterns, this.#options.declare),
+            };
           },
           ondelivery,
           options.signal,
@@ -207,6 +224,7 @@ export class MeshConnection extends MeshCaller implements Mesh {
   }
 
   deadLetters(options: SubscribeOptions = {}): DeliveryStream<DeadLetter> {
+    checkOptions(options);
     const prefetch = checkInteger("buffer", options.buffer ?? 256, 1, 65_535);
     const publish = (message: Message) =>
       withDeadline(
@@ -228,6 +246,7 @@ export class MeshConnection extends MeshCaller implements Mesh {
   }
 
   async ready(options: { signal?: AbortSignal } = {}): Promise<void> {
+    checkOptions(options);
     await this.#supervisor.ready(options.signal);
   }
 
@@ -244,12 +263,15 @@ export class MeshConnection extends MeshCaller implements Mesh {
   }
 
   async close(): Promise<void> {
-    const closed = closedError();
-    this.#shutdown.abort(closed);
     const closing = this.#supervisor.close();
-    this.#correlator.failAll(closed);
-    for (const stream of this.#streams) stream.close().catch(() => {});
+    this.#end(closedError());
     await closing;
+  }
+
+  #end(reason: Error): void {
+    this.#shutdown.abort(reason);
+    this.#correlator.failAll(reason);
+    for (const stream of this.#streams) stream.close().catch(() => {});
   }
 
   [Symbol.asyncDispose](): Promise<void> {

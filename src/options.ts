@@ -21,7 +21,10 @@ export interface Logger {
 export interface TlsOptions {
   /** Certificate authorities to trust, PEM. Default: those of the runtime. */
   ca?: string;
-  /** The client's certificate chain, PEM. */
+  /**
+   * The client's certificate chain, PEM. With a url that names no account it is also the account, by SASL EXTERNAL
+   * (RabbitMQ's plugin rabbitmq_auth_mechanism_ssl).
+   */
   cert?: string;
   /** The client's private key, PEM. */
   key?: string;
@@ -29,6 +32,12 @@ export interface TlsOptions {
 
 /** Options of {@linkcode connect}. */
 export interface ConnectOptions {
+  /**
+   * Whether `connect` gives the mesh at once, and opens the connection meanwhile. The requests made in that turn go
+   * out with the handshake itself: the first answer comes after two round trips, of which the first is TCP's. A
+   * broker that cannot be reached or refuses fails them, and closes the mesh. @default {false}
+   */
+  lazy?: boolean;
   /** How long opening may take, and each answer of the broker after that, in ms. @default {10_000} */
   connectTimeout?: number;
   /** How often an idle connection shows that it lives, in ms; silence for twice that ends it. @default {20_000} */
@@ -123,14 +132,25 @@ export type CheckedConnectOptions =
  * @throws {NuropbValidationError} naming the option that cannot be used.
  */
 export function checkConnectOptions(options: ConnectOptions): CheckedConnectOptions {
-  const { logger, tls, replies = "direct", declare = true, name = "nuropb-mesh", integers = "number" } =
-    options;
+  const {
+    logger,
+    tls,
+    replies = "direct",
+    declare = true,
+    lazy = false,
+    name = "nuropb-mesh",
+    integers = "number",
+  } = options;
   if (replies !== "direct" && replies !== "queue") {
     throw invalid('replies must be "direct" or "queue"', replies);
   }
   if (integers !== "number" && integers !== "bigint") {
     throw invalid('integers must be "number" or "bigint"', integers);
   }
+  if ((tls?.cert === undefined) !== (tls?.key === undefined)) {
+    throw invalid("tls.cert and tls.key must be given together", tls);
+  }
+  if (typeof lazy !== "boolean") throw invalid("lazy must be a boolean", lazy);
   if (typeof declare !== "boolean") throw invalid("declare must be a boolean", declare);
   if (typeof name !== "string" || name.length > MAX_CONNECTION_NAME) {
     throw invalid(`name must be a string of at most ${MAX_CONNECTION_NAME} characters`, name);
@@ -143,6 +163,7 @@ export function checkConnectOptions(options: ConnectOptions): CheckedConnectOpti
   const milliseconds = (option: "connectTimeout" | "heartbeat" | "confirmTimeout", standard: number) =>
     checkInteger(option, options[option] ?? standard, 1, MAX_MILLISECONDS);
   return {
+    lazy,
     replies,
     declare,
     integers,
@@ -199,10 +220,36 @@ export function checkTopic(topic: unknown): string {
 
 /** Checks an object: params, a context. */
 export function checkRecord(what: string, value: unknown): Record<string, unknown> {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+  if (typeof value !== "object" || value === null || isList(value)) {
     throw invalid(`${what} must be an object`, value);
   }
   return value as Record<string, unknown>;
+}
+
+/** Checks the options of a call, of which the signal is used by whatever waits. */
+export function checkOptions(options: { signal?: unknown }): void {
+  const { signal } = checkRecord("options", options);
+  if (signal === undefined || isSignal(signal)) return;
+  throw invalid("signal must be an AbortSignal", signal);
+}
+
+/** By what is used of it, since it may come from another realm. */
+function isSignal(value: unknown): boolean {
+  try {
+    const { aborted, addEventListener } = value as Partial<AbortSignal>;
+    return typeof aborted === "boolean" && typeof addEventListener === "function";
+  } catch {
+    return false;
+  }
+}
+
+/** Whether a value is an array; a revoked proxy is as little of one as it is of anything. */
+export function isList(value: unknown): value is unknown[] {
+  try {
+    return Array.isArray(value);
+  } catch {
+    return false;
+  }
 }
 
 /** The error for an argument that cannot be used. It names the value, shortened. */
@@ -213,11 +260,16 @@ export function invalid(rule: string, value: unknown, cause?: unknown): NuropbVa
   });
 }
 
+/** A text as it is shown in an error. */
+export function shorten(text: string): string {
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}
+
 /** A value as it is shown in an error: short, and never failing. */
 export function show(value: unknown): string {
-  if (typeof value === "string") return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
+  if (typeof value === "string") return JSON.stringify(shorten(value));
   if (typeof value === "bigint") return `${value}n`;
   if (typeof value === "function") return "a function";
-  if (typeof value === "object" && value !== null) return Array.isArray(value) ? "an array" : "an object";
+  if (typeof value === "object" && value !== null) return isList(value) ? "an array" : "an object";
   return String(value);
 }

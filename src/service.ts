@@ -5,9 +5,11 @@
  */
 import type { MethodName, MethodParams } from "./calls.ts";
 import { sleep } from "./deferred.ts";
-import { NuropbTransportError } from "./errors.ts";
+import { NuropbTransportError, NuropbValidationError } from "./errors.ts";
 import type { Authorize } from "./host/claims.ts";
 import type { Context } from "./host/context.ts";
+import { Deduplicator } from "./host/dedupe.ts";
+import type { DedupeOptions } from "./host/dedupe.ts";
 import { describeService } from "./host/describe.ts";
 import { Dispatcher } from "./host/dispatcher.ts";
 import { collectMembers } from "./host/methods.ts";
@@ -15,8 +17,17 @@ import type { EventHandler, HostedMembers, MethodOptions } from "./host/methods.
 import { connect } from "./mesh.ts";
 import type { Mesh } from "./mesh.ts";
 import { MeshConnection } from "./mesh_connection.ts";
-import { checkInteger, checkService, checkTopic, invalid, loggerOf, MAX_MILLISECONDS } from "./options.ts";
+import {
+  checkInteger,
+  checkOptions,
+  checkService,
+  checkTopic,
+  invalid,
+  loggerOf,
+  MAX_MILLISECONDS,
+} from "./options.ts";
 import type { ConnectOptions } from "./options.ts";
+import { onTermination } from "./runtime/signals.ts";
 import { serviceQueue, serviceTopology } from "./transport/topology.ts";
 import type { Consumer } from "./transport/transport.ts";
 import { generateServiceKey, importPrivateKey } from "./wire/encryption.ts";
@@ -60,6 +71,22 @@ export interface ServeOptions<Instance extends object = object, Claims = unknown
    * @default {"classic"}
    */
   queueType?: "classic" | "quorum";
+  /**
+   * How many times a `quorum` queue delivers a message whose instance is lost over it, before it goes to the dead
+   * letters as `delivery_limit`. Default: the broker's.
+   */
+  deliveryLimit?: number;
+  /**
+   * Makes this instance handle a message once, also where it comes again: redelivered after a lost connection, or
+   * sent again by an `idempotent` caller, which gets the answer of the first time. Default: a message that comes
+   * again is handled again.
+   */
+  dedupe?: DedupeOptions;
+  /**
+   * Whether SIGTERM and SIGINT close the service as `close` does, where the runtime has signals. The process ends
+   * when nothing else keeps it; a second signal ends it at once. @default {false}
+   */
+  signals?: boolean;
   /** How long `close` waits for what is running, in ms. @default {30_000} */
   drainTimeout?: number;
 }
@@ -123,6 +150,7 @@ export async function serve<Instance extends object, Claims = unknown>(
   if (typeof instance !== "object" || instance === null) {
     throw invalid("What is served must be an object", instance);
   }
+  checkOptions(options);
   const name = checkService(options.name ?? nameOf(instance));
   const concurrency = checkInteger("concurrency", options.concurrency ?? 64, 1, 65_535);
   const drainTimeout = checkInteger("drainTimeout", options.drainTimeout ?? 30_000, 0, MAX_MILLISECONDS);
@@ -130,7 +158,17 @@ export async function serve<Instance extends object, Claims = unknown>(
   if (queueType !== "classic" && queueType !== "quorum") {
     throw invalid('queueType must be "classic" or "quorum"', queueType);
   }
-  const members = collectMembers(instance, options.methods ?? {}, options.events ?? {});
+  const { deliveryLimit, signals = false } = options;
+  if (deliveryLimit !== undefined) {
+    checkInteger("deliveryLimit", deliveryLimit, 1, MAX_MILLISECONDS);
+    if (queueType !== "quorum") throw invalid('deliveryLimit needs queueType "quorum"', deliveryLimit);
+  }
+  if (typeof signals !== "boolean") throw invalid("signals must be a boolean", signals);
+  const deduplicator = options.dedupe && new Deduplicator({
+    size: checkInteger("dedupe.size", options.dedupe.size ?? 10_000, 1, MAX_MILLISECONDS),
+    ttl: checkInteger("dedupe.ttl", options.dedupe.ttl ?? 60_000, 1, MAX_MILLISECONDS),
+  });
+  const members = membersOf(instance, options);
   const topics = members.events.map(({ pattern }) => checkTopic(pattern));
   const { authorize, contextTokenKey = "Authorization" } = options;
   if (authorize !== undefined && typeof authorize !== "function") {
@@ -148,6 +186,7 @@ export async function serve<Instance extends object, Claims = unknown>(
     members,
     authorize,
     contextTokenKey,
+    deduplicator,
     keys: key && new ServiceKeys(key.privateKey),
     integers: options.integers ?? mesh.options.integers,
     logger: loggerOf(options.logger ?? mesh.options.logger),
@@ -166,13 +205,15 @@ export async function serve<Instance extends object, Claims = unknown>(
     const consumer = await mesh.supervisor.consume(
       () => ({
         queue: serviceQueue(name),
-        topology: declare ? serviceTopology(name, topics, queueType) : [],
+        topology: declare ? serviceTopology(name, topics, { queueType, deliveryLimit }) : [],
         prefetch: concurrency,
       }),
       dispatcher.handle,
       options.signal,
     );
-    return new RunningService(name, mesh, own, consumer, dispatcher, drainTimeout);
+    const service = new RunningService(name, mesh, own, consumer, dispatcher, drainTimeout);
+    if (signals) service.closeOnTermination();
+    return service;
   } catch (error) {
     if (own) await mesh.close();
     throw error;
@@ -187,6 +228,7 @@ class RunningService implements Service {
   readonly #dispatcher: Dispatcher;
   readonly #drainTimeout: number;
   #closing: Promise<void> | undefined;
+  #ignoreSignals = () => {};
 
   constructor(
     name: string,
@@ -204,6 +246,10 @@ class RunningService implements Service {
     this.#drainTimeout = drainTimeout;
   }
 
+  closeOnTermination(): void {
+    this.#ignoreSignals = onTermination(() => void this.close());
+  }
+
   close(): Promise<void> {
     return this.#closing ??= this.#close();
   }
@@ -213,6 +259,7 @@ class RunningService implements Service {
   }
 
   async #close(): Promise<void> {
+    this.#ignoreSignals();
     await this.#consumer.cancel();
     const drained = new AbortController();
     await Promise.race([
@@ -228,6 +275,19 @@ class RunningService implements Service {
     }
     await this.#consumer.close();
     if (this.#ownsMesh) await this.mesh.close();
+  }
+}
+
+/** What an instance gives to the mesh. A proxy may refuse even to be looked at. */
+function membersOf<Instance extends object>(
+  instance: Instance,
+  { methods = {}, events = {} }: Pick<ServeOptions<Instance>, "methods" | "events">,
+): HostedMembers {
+  try {
+    return collectMembers(instance, methods, events);
+  } catch (error) {
+    if (error instanceof NuropbValidationError) throw error;
+    throw invalid("What is served, its methods and events must be objects that can be read", instance, error);
   }
 }
 

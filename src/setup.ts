@@ -3,14 +3,14 @@
  *
  * @module
  */
-import { NuropbTransportError } from "./errors.ts";
+import { NuropbTransportError, NuropbValidationError } from "./errors.ts";
 import { connect, DEFAULT_URL } from "./mesh.ts";
 import { MeshConnection } from "./mesh_connection.ts";
 import { invalid } from "./options.ts";
 import type { ConnectOptions } from "./options.ts";
 import { environment } from "./runtime/dial.ts";
 import { parseUrl } from "./transport/open.ts";
-import type { BrokerUrl } from "./transport/open.ts";
+import type { AmqpUrl } from "./transport/open.ts";
 import { meshTopology } from "./transport/topology.ts";
 
 /** Options of {@linkcode setupMesh}. */
@@ -20,8 +20,6 @@ export interface SetupOptions extends ConnectOptions {
   /** The account for the management API; `guest:guest` for one. Default: that of the broker's url. */
   managementCredentials?: { username: string; password: string };
 }
-
-type AmqpUrl = Exclude<BrokerUrl, { scheme: "memory" }>;
 
 /**
  * Makes the virtual host, gives the url's account all permissions on it, and declares the mesh's exchanges and the
@@ -43,6 +41,12 @@ export async function setupMesh(url?: string, options: SetupOptions = {}): Promi
   if (url !== undefined && typeof url !== "string") throw invalid("The url must be a string", url);
   const target = url ?? environment("NUROPB_URL") ?? DEFAULT_URL;
   const broker = parseUrl(target);
+  if ("relay" in broker) {
+    throw new NuropbTransportError(
+      "A mesh is set up over the broker's management API, which a WebSocket relay does not lead to: use its amqp: url",
+      { code: "INVALID_URL" },
+    );
+  }
   if (broker.scheme !== "memory") await makeVirtualHost(broker, options);
   const mesh = await connect(target, options);
   try {
@@ -101,8 +105,13 @@ async function put(broker: AmqpUrl, options: SetupOptions, path: string, body: o
 
 function managementUrl(broker: AmqpUrl, given: string | undefined): URL {
   if (given !== undefined) {
-    if (!URL.canParse(given)) throw invalid("managementUrl must be a url", given);
-    return new URL(given);
+    const url = URL.canParse(given) ? new URL(given) : undefined;
+    if (url !== undefined && url.username === "" && url.password === "") return url;
+    // Not shown, as there may be a password in it.
+    throw new NuropbValidationError(
+      "managementUrl must be a url without an account, which managementCredentials are for",
+      { code: "INVALID_ARGUMENT" },
+    );
   }
   const host = broker.host.includes(":") ? `[${broker.host}]` : broker.host;
   return new URL(`${broker.scheme === "amqps" ? "https" : "http"}://${host}:${broker.port + 10_000}`);

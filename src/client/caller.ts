@@ -26,10 +26,12 @@ import type { Message } from "../message.ts";
 import type { Logger } from "../options.ts";
 import {
   checkInteger,
+  checkOptions,
   checkRecord,
   checkService,
   checkTopic,
   invalid,
+  isList,
   MAX_MILLISECONDS,
 } from "../options.ts";
 import type { Supervisor } from "../transport/supervisor.ts";
@@ -67,6 +69,8 @@ export interface CallerCore {
   readonly warned: Set<string>;
   /** Confirmed messages under way. */
   readonly confirms: { pending: number; readonly max: number };
+  /** Calls that wait for their service's description. */
+  readonly sealings: { pending: number; readonly max: number };
 }
 
 /** The {@linkcode Caller} of a mesh, or of one context. */
@@ -97,6 +101,7 @@ export class MeshCaller implements Caller {
     params: object = {},
     options: CallOptions = {},
   ): Promise<MeshResponse> {
+    checkOptions(options);
     const ttl = this.#ttl(service, method, options.ttl ?? REQUEST_TTL);
     const call = this.#call("request", service, method, params, options, ttl);
     const signal = this.#signal(options.signal);
@@ -104,11 +109,11 @@ export class MeshCaller implements Caller {
     // The params are looked at in any case before anything is sent.
     const message = encodeCall(call, RPC_EXCHANGE);
     const { sealer, discovery } = this.#core;
-    const { encrypted } = options;
-    const trial = { call, encrypted, deadline: Date.now() + ttl, signal };
+    const { encrypted, idempotent = false } = options;
+    const trial = { call, encrypted, idempotent, deadline: Date.now() + ttl, signal };
     let response: MeshResponse;
     if (sealer.isKnownPlain(call, encrypted)) {
-      const answer = await this.#send(message, call, ttl, signal);
+      const answer = await this.#send(message, call, ttl, trial);
       response = this.#read(call, answer);
       if (isRefusal(answer) && encrypted === undefined) {
         response = await this.#sendAgain(trial, response, discovery.known(service));
@@ -126,25 +131,25 @@ export class MeshCaller implements Caller {
     params: object = {},
     options: CallOptions = {},
   ): Promise<void> {
+    checkOptions(options);
     const ttl = checkInteger("ttl", options.ttl ?? COMMAND_TTL, 1, MAX_MILLISECONDS);
     const call = this.#call("command", service, method, params, options, ttl);
     const { confirmTimeout, supervisor, sealer } = this.#core;
     this.#checkOpen();
     const plain = encodeCall(call, RPC_EXCHANGE);
+    const deadline = Date.now() + confirmTimeout;
     try {
       const { message } = sealer.isKnownPlain(call, options.encrypted)
         ? { message: plain }
-        : await sealer.sealCommand(
+        : await this.#sealing(
           call,
-          plain,
-          options.encrypted,
-          Date.now() + confirmTimeout,
-          options.signal,
+          () => sealer.sealCommand(call, plain, options.encrypted, deadline, options.signal),
         );
       await this.#confirmed(
         `the command ${service}.${method}`,
         options.signal,
         (signal) => supervisor.publish(message, true, signal),
+        deadline,
       );
     } catch (error) {
       const missing = error instanceof NuropbNotDeliveredError ||
@@ -154,6 +159,7 @@ export class MeshCaller implements Caller {
   }
 
   async publish(topic: string, event: unknown, options: PublishOptions = {}): Promise<void> {
+    checkOptions(options);
     if ((options as CallOptions).encrypted === true) {
       throw invalid("encrypted must be false for an event, which has no one reader to encrypt to", true);
     }
@@ -197,6 +203,7 @@ export class MeshCaller implements Caller {
     service: string,
     options: { refresh?: boolean; signal?: AbortSignal } = {},
   ): Promise<ServiceDescription> {
+    checkOptions(options);
     checkService(service);
     this.#checkOpen();
     return await abortable(
@@ -205,17 +212,22 @@ export class MeshCaller implements Caller {
     );
   }
 
-  #send(message: Message, call: Call, left: number, signal: AbortSignal | undefined): Promise<Message> {
+  #send(message: Message, call: Call, left: number, { idempotent, signal }: Trial): Promise<Message> {
     const { correlator, supervisor } = this.#core;
     const { service, method, ttl = left } = call;
-    return correlator.call(message, { service, method, ttl, left, signal }, supervisor.connection);
+    return correlator.call(
+      message,
+      { service, method, ttl, left, idempotent, signal },
+      supervisor.connection,
+    );
   }
 
   /** Sends a request as its service describes that it wants it. */
   async #sendSealed(trial: Trial, plain: Message): Promise<MeshResponse> {
     const { call, encrypted, deadline, signal } = trial;
-    const first = await this.#core.sealer.seal(call, plain, encrypted, deadline, signal);
-    const answer = await this.#send(first.message, call, timeLeft(call, deadline), signal);
+    const { sealer } = this.#core;
+    const first = await this.#sealing(call, () => sealer.seal(call, plain, encrypted, deadline, signal));
+    const answer = await this.#send(first.message, call, timeLeft(call, deadline), trial);
     let response: MeshResponse;
     try {
       response = await this.#open(call, answer, first.key);
@@ -229,16 +241,17 @@ export class MeshCaller implements Caller {
 
   /** Sends a request once more, when its service now wants it in another way, or has another key. */
   async #sendAgain(
-    { call, encrypted, deadline, signal }: Trial,
+    trial: Trial,
     outcome: MeshResponse | NuropbMessageError,
     before: ServiceDescription | undefined,
   ): Promise<MeshResponse> {
+    const { call, encrypted, deadline, signal } = trial;
     const { sealer, ids } = this.#core;
     if (await sealer.hasChanged(call, before, deadline, signal)) {
       // Under a new id, so that a second answer to the first one is not taken for its own.
       const again = { ...call, correlationId: ids.next() };
       const second = await sealer.seal(again, encodeCall(again, RPC_EXCHANGE), encrypted, deadline, signal);
-      const answer = await this.#send(second.message, again, timeLeft(again, deadline), signal);
+      const answer = await this.#send(second.message, again, timeLeft(again, deadline), trial);
       return await this.#open(again, answer, second.key);
     }
     if (outcome instanceof NuropbMessageError) throw outcome;
@@ -320,10 +333,28 @@ export class MeshCaller implements Caller {
     if (state === "closing" || state === "closed") throw closedError();
   }
 
+  /** Seals a call; while the connection is away only so many may wait for what their service says of itself. */
+  async #sealing<Sealed>({ service, method }: Call, seal: () => Promise<Sealed>): Promise<Sealed> {
+    const { sealings, supervisor } = this.#core;
+    if (supervisor.connection === undefined && sealings.pending >= sealings.max) {
+      throw new NuropbTransportError(
+        `${service}.${method} was not sent: ${sealings.max} calls wait for the connection already`,
+        { code: "TOO_MANY_PENDING" },
+      );
+    }
+    sealings.pending++;
+    try {
+      return await seal();
+    } finally {
+      sealings.pending--;
+    }
+  }
+
   async #confirmed(
     what: string,
     given: AbortSignal | undefined,
     send: (signal: AbortSignal) => Promise<void>,
+    deadline = Date.now() + this.#core.confirmTimeout,
   ): Promise<void> {
     const { confirms, confirmTimeout } = this.#core;
     if (confirms.pending >= confirms.max) {
@@ -337,7 +368,7 @@ export class MeshCaller implements Caller {
       );
     confirms.pending++;
     try {
-      await withDeadline(confirmTimeout, this.#signal(given), timeout, send);
+      await withDeadline(Math.max(0, deadline - Date.now()), this.#signal(given), timeout, send);
     } finally {
       confirms.pending--;
     }
@@ -348,6 +379,7 @@ export class MeshCaller implements Caller {
 interface Trial {
   readonly call: Call;
   readonly encrypted: boolean | undefined;
+  readonly idempotent: boolean;
   /** In ms since the epoch. */
   readonly deadline: number;
   readonly signal: AbortSignal | undefined;
@@ -361,7 +393,7 @@ function checkMethod(name: unknown): string {
 }
 
 function checkTarget(target: unknown): string[] | null {
-  if (target !== null && !(Array.isArray(target) && target.every((name) => typeof name === "string"))) {
+  if (target !== null && !(isList(target) && target.every((name) => typeof name === "string"))) {
     throw invalid("target must be a list of names or null", target);
   }
   return target;

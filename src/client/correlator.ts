@@ -26,16 +26,23 @@ export interface PendingCall {
   readonly ttl: number;
   /** How much of that is left, in ms. */
   readonly left: number;
+  /** Whether it may be sent again when its answer is lost with the connection. */
+  readonly idempotent: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
-interface Pending extends PendingCall {
+interface Pending {
+  readonly call: PendingCall;
   readonly message: Message;
+  /** By the clock of `performance`. */
+  readonly deadline: number;
   readonly resolve: (answer: Message) => void;
   readonly reject: (reason: unknown) => void;
-  readonly timer: ReturnType<typeof setTimeout>;
   readonly abort: (() => void) | undefined;
 }
+
+/** How late a deadline may be noticed, in ms. */
+const RESOLUTION = 5;
 
 /** Ties answers to requests. */
 export class Correlator {
@@ -43,6 +50,9 @@ export class Correlator {
   /** Those that wait for a connection. */
   readonly #unsent = new Set<string>();
   readonly #maxUnsent: number;
+  /** One timer serves all deadlines: it is set for the first of them. */
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timerEnd = Infinity;
 
   /** @param maxUnsent How many calls may wait for a connection at once. */
   constructor(maxUnsent: number) {
@@ -73,10 +83,11 @@ export class Correlator {
         );
       }
       const id = message.properties.correlationId!;
-      const timer = setTimeout(() => this.#take(id)?.reject(timeoutOf(call)), left);
+      const deadline = performance.now() + left;
       const abort = signal && (() => this.#take(id)?.reject(signal.reason));
       if (abort) signal.addEventListener("abort", abort);
-      this.#pending.set(id, { ...call, message, resolve, reject, timer, abort });
+      this.#pending.set(id, { call, message, deadline, resolve, reject, abort });
+      if (deadline < this.#timerEnd) this.#setTimer(deadline, left);
       if (channel === undefined) this.#unsent.add(id);
       else this.#send(id, message, channel);
     });
@@ -92,13 +103,26 @@ export class Correlator {
   /** A request came back, since no queue takes it. */
   return(message: Message): void {
     const pending = this.#take(message.properties.correlationId);
-    pending?.reject(notDelivered(pending.service, pending.method));
+    pending?.reject(notDelivered(pending.call.service, pending.call.method));
   }
 
-  /** Fails every call that was sent: its answer will not come. */
-  failSent(error: NuropbException): void {
-    for (const [id, { service, method }] of this.#pending) {
+  /** The broker did not take a request: it waits to be sent again. */
+  refuse({ properties: { correlationId } }: Message): void {
+    if (correlationId !== undefined && this.#pending.has(correlationId)) this.#unsent.add(correlationId);
+  }
+
+  /**
+   * Every call that was sent has lost its answer: those that may be sent again wait for that, the others fail.
+   *
+   * @param taken Whether the broker may have taken them.
+   */
+  loseSent(error: NuropbException, taken: boolean): void {
+    for (const [id, { call: { service, method, idempotent } }] of this.#pending) {
       if (this.#unsent.has(id)) continue;
+      if (!taken || (idempotent && error.code === "CONNECTION_LOST")) {
+        this.#unsent.add(id);
+        continue;
+      }
       this.#take(id)?.reject(
         error.code === "NOT_FOUND" ? notDelivered(service, method, error) : new NuropbTransportError(
           `${service}.${method} has no answer, and may have run: ${error.message}`,
@@ -109,7 +133,7 @@ export class Correlator {
   }
 
   /** Fails every call. */
-  failAll(error: NuropbException): void {
+  failAll(error: Error): void {
     for (const id of this.#pending.keys()) this.#take(id)?.reject(error);
   }
 
@@ -118,7 +142,11 @@ export class Correlator {
     for (const id of this.#unsent) {
       this.#unsent.delete(id);
       const pending = this.#pending.get(id);
-      if (pending !== undefined) this.#send(id, pending.message, channel);
+      if (pending === undefined) continue;
+      const { message, deadline } = pending;
+      // Nobody waits for what a queue keeps longer than that.
+      message.properties.expiration = String(Math.max(1, Math.ceil(deadline - performance.now())));
+      this.#send(id, message, channel);
     }
   }
 
@@ -136,11 +164,36 @@ export class Correlator {
     const pending = this.#pending.get(id);
     if (pending === undefined) return undefined;
     this.#pending.delete(id);
-    this.#unsent.delete(id);
-    clearTimeout(pending.timer);
-    if (pending.abort) pending.signal?.removeEventListener("abort", pending.abort);
+    if (this.#unsent.size > 0) this.#unsent.delete(id);
+    if (pending.abort) pending.call.signal?.removeEventListener("abort", pending.abort);
+    // The process may end now.
+    if (this.#pending.size === 0) this.#clearTimer();
     return pending;
   }
+
+  #setTimer(deadline: number, delay: number): void {
+    this.#clearTimer();
+    this.#timerEnd = deadline;
+    this.#timer = setTimeout(this.#expire, delay);
+  }
+
+  #clearTimer(): void {
+    clearTimeout(this.#timer);
+    this.#timerEnd = Infinity;
+  }
+
+  /** Fails the calls whose time is up, and sets the timer for the next one. */
+  readonly #expire = (): void => {
+    this.#timerEnd = Infinity;
+    const now = performance.now();
+    let next = Infinity;
+    for (const [id, { call, deadline }] of this.#pending) {
+      if (deadline <= now) this.#take(id)?.reject(timeoutOf(call));
+      else if (deadline < next) next = deadline;
+    }
+    // Not more often than that, however many calls end shortly after one another.
+    if (next < Infinity) this.#setTimer(next, Math.max(RESOLUTION, Math.ceil(next - now)));
+  };
 }
 
 /** The error for what is asked of a mesh that its owner closed. */

@@ -102,7 +102,7 @@ function readDescription(service: string, wire: unknown): ServiceDescription {
     name: text(description.service_name) || service,
     version: text(description.service_version),
     description: text(description.description),
-    warnings: Array.isArray(description.warnings) ? description.warnings.map(String) : [],
+    warnings: texts(description.warnings),
     encryptedMethods: description.encrypted_methods === true,
     publicKey: typeof description.public_key === "string" ? description.public_key : null,
     methods,
@@ -112,7 +112,7 @@ function readDescription(service: string, wire: unknown): ServiceDescription {
 /** Python gives a list of `[name, {type, description, default}]` pairs where JSON Schema has an object. */
 function readParameters(wire: unknown): ParametersSchema {
   const parameters = record(wire) ?? {};
-  const required = Array.isArray(parameters.required) ? parameters.required.map(String) : [];
+  const required = texts(parameters.required);
   const properties = Array.isArray(parameters.properties)
     ? parameters.properties
       .filter((pair): pair is [string, unknown] => Array.isArray(pair) && typeof pair[0] === "string")
@@ -135,6 +135,11 @@ function record(value: unknown): Record<string, unknown> | undefined {
   return typeof value === "object" && value !== null && !Array.isArray(value)
     ? value as Record<string, unknown>
     : undefined;
+}
+
+/** Those of a list that are texts. */
+function texts(value: unknown): string[] {
+  return Array.isArray(value) ? value.filter((item) => typeof item === "string") : [];
 }
 
 function text(value: unknown): string {

@@ -38,6 +38,7 @@ import type { ServiceKeys } from "../wire/session_keys.ts";
 import { authenticate, checkScopes } from "./claims.ts";
 import type { Authorize } from "./claims.ts";
 import { MessageContext } from "./context.ts";
+import type { Deduplicator } from "./dedupe.ts";
 import type { HostedMembers } from "./methods.ts";
 import { causeOf, errorOf, refusalOf, replyAddress, seal, textOf } from "./reply.ts";
 import { validateParams } from "./validate.ts";
@@ -56,6 +57,8 @@ export interface DispatcherOptions {
   readonly description: Record<string, unknown>;
   /** Opens encrypted messages; absent when the service takes none. */
   readonly keys: ServiceKeys | undefined;
+  /** Knows what was handled before; absent when that is handled again. */
+  readonly deduplicator: Deduplicator | undefined;
   /** How integers past 2^53 are read. */
   readonly integers: Integers;
   /** Says who calls a method that has no `authorize` of its own. */
@@ -88,11 +91,13 @@ export class Dispatcher {
     return this.#running;
   }
 
-  /** Handles one delivery, and settles it exactly once. Never throws. */
+  /** Handles one delivery, unless it was handled before, and settles it exactly once. Never throws. */
   readonly handle = async (delivery: Delivery): Promise<void> => {
     this.#running++;
+    const { deduplicator } = this.#options;
     try {
-      await this.#dispatch(delivery);
+      if (deduplicator === undefined) await this.#dispatch(delivery);
+      else await deduplicator.once(delivery, this.#dispatch);
     } catch (error) {
       // Nothing known leads here; the message is kept for whoever looks.
       this.#options.logger.error("a message could not be handled", {
@@ -117,7 +122,7 @@ export class Dispatcher {
     this.#shutdown.abort(reason);
   }
 
-  async #dispatch(delivery: Delivery): Promise<void> {
+  readonly #dispatch = async (delivery: Delivery): Promise<void> => {
     let message: Call | Event;
     let key: PayloadKey | undefined;
     try {
@@ -140,7 +145,7 @@ export class Dispatcher {
     } finally {
       context.end();
     }
-  }
+  };
 
   /** Decrypts a message, if it is encrypted. Python marks events too, and sends them plain. */
   async #open(delivery: Delivery): Promise<KeyedPayload | undefined> {

@@ -4,6 +4,7 @@
  * @module
  */
 import type { ByteSocket, Dial } from "./byte_socket.ts";
+import { closedEarly, withAdvice } from "./tls_failure.ts";
 
 /** The part of a Bun socket that is used here. */
 interface Socket {
@@ -33,6 +34,8 @@ export const dialBun: Dial = ({ host, port, tls }, signal) =>
     signal.throwIfAborted();
     const { Bun } = globalThis as unknown as { Bun: BunSockets };
     let opened: BunByteSocket | undefined;
+    /** Whether it is TLS over which nothing has come in yet. */
+    let isMute = tls !== undefined;
     const abort = () => reject(signal.reason);
     signal.addEventListener("abort", abort);
     const open = (socket: Socket) => {
@@ -45,14 +48,17 @@ export const dialBun: Dial = ({ host, port, tls }, signal) =>
     };
     const fail = (error: Error) => {
       signal.removeEventListener("abort", abort);
-      if (opened === undefined) reject(error);
-      else opened.fail(error);
+      if (opened === undefined) reject(withAdvice(error));
+      else opened.fail(isMute ? closedEarly(error) : error);
     };
     const handlers: Handlers = {
       open: (socket) => {
         if (tls === undefined) open(socket);
       },
-      data: (_socket, bytes) => opened?.ondata(bytes),
+      data: (_socket, bytes) => {
+        isMute = false;
+        opened?.ondata(bytes);
+      },
       drain: () => opened?.drain(),
       close: (_socket, error) => fail(error ?? new Error("The connection was closed")),
       error: (_socket, error) => fail(error),
@@ -68,7 +74,10 @@ export const dialBun: Dial = ({ host, port, tls }, signal) =>
     Bun.connect({
       hostname: host,
       port,
-      ...(tls === undefined ? {} : { tls: { ...tls, serverName: host, rejectUnauthorized: true } }),
+      ...(tls === undefined ? {} : {
+        // Nothing but these, so that no other option turns the checks off.
+        tls: { ca: tls.ca, cert: tls.cert, key: tls.key, serverName: host, rejectUnauthorized: true },
+      }),
       socket: handlers,
     }).catch(fail);
   });

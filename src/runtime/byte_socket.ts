@@ -24,7 +24,9 @@ export interface Address {
   readonly port: number;
   /** Given for TLS. */
   readonly tls?: TlsOptions;
+  /** Given for a WebSocket: the relay's url, without the account on the broker. */
+  readonly webSocket?: string;
 }
 
-/** Opens a socket with TCP_NODELAY on. Rejects with the runtime's error, or the signal's reason. */
+/** Opens a socket, TCP ones with TCP_NODELAY on. Rejects with the runtime's error, or the signal's reason. */
 export type Dial = (address: Address, signal: AbortSignal) => Promise<ByteSocket>;

@@ -3,7 +3,10 @@
  *
  * @module
  */
+import type { TlsOptions } from "../options.ts";
 import type { Address, ByteSocket, Dial } from "./byte_socket.ts";
+import { dialNode } from "./node.ts";
+import { closedEarly, withAdvice } from "./tls_failure.ts";
 
 /** The part of a `Deno.Conn` that is used here. */
 interface DenoConnection {
@@ -18,7 +21,6 @@ interface DenoNet {
     connection: DenoConnection,
     options: object,
   ): Promise<DenoConnection & { handshake(): Promise<void> }>;
-  connectTls(options: object): Promise<DenoConnection & { handshake(): Promise<void> }>;
 }
 
 const READ_SIZE = 65_536;
@@ -26,6 +28,12 @@ const READ_SIZE = 65_536;
 /** Opens a socket with `Deno.connect`, and `Deno.startTls` on it. */
 export const dialDeno: Dial = async (address, signal) => {
   signal.throwIfAborted();
+  // Of Deno's own functions only `connectTls` takes a client certificate, and its sockets cannot be told not to wait
+  // for more to send: each answer would take 40 ms.
+  if (address.tls?.cert !== undefined) {
+    checkClientCertificate(address.tls);
+    return await dialNode(address, signal);
+  }
   const opening = open(address);
   let abort = () => {};
   const aborted = new Promise<never>((_resolve, reject) => {
@@ -37,48 +45,59 @@ export const dialDeno: Dial = async (address, signal) => {
     signal.addEventListener("abort", abort);
   });
   try {
-    return new DenoByteSocket(await Promise.race([opening, aborted]));
+    const connection = await Promise.race([opening, aborted]);
+    return new DenoByteSocket(connection, address.tls !== undefined);
+  } catch (error) {
+    throw signal.aborted ? signal.reason : withAdvice(error as Error);
   } finally {
     signal.removeEventListener("abort", abort);
   }
 };
 
+/** Deno's `node:tls` goes on without what it cannot read, and says nothing. */
+function checkClientCertificate({ cert = "", key = "" }: TlsOptions): void {
+  const isCertificate = /-BEGIN CERTIFICATE-[^]+-END CERTIFICATE-/.test(cert);
+  if (isCertificate && /-BEGIN (\w+ )?PRIVATE KEY-[^]+-END (\w+ )?PRIVATE KEY-/.test(key)) return;
+  throw new Error("tls.cert must be a certificate and tls.key its private key, not encrypted, both PEM");
+}
+
 async function open({ host, port, tls }: Address): Promise<DenoConnection> {
   const { Deno } = globalThis as unknown as { Deno: DenoNet };
-  if (tls === undefined || tls.cert === undefined) {
-    const connection = await Deno.connect({ hostname: host, port });
-    connection.setNoDelay(true);
-    if (tls === undefined) return connection;
-    const secure = await Deno.startTls(connection, {
-      hostname: host,
-      ...(tls.ca === undefined ? {} : { caCerts: [tls.ca] }),
-    });
-    await secure.handshake();
-    return secure;
-  }
-  // Only connectTls takes a client certificate.
-  const secure = await Deno.connectTls({
+  const connection = await Deno.connect({ hostname: host, port });
+  connection.setNoDelay(true);
+  if (tls === undefined) return connection;
+  const secure = await Deno.startTls(connection, {
     hostname: host,
-    port,
     ...(tls.ca === undefined ? {} : { caCerts: [tls.ca] }),
-    cert: tls.cert,
-    key: tls.key,
   });
   await secure.handshake();
   return secure;
 }
 
 class DenoByteSocket implements ByteSocket {
-  ondata: (bytes: Uint8Array) => void = () => {};
   onclose: (error?: Error) => void = () => {};
   readonly #connection: DenoConnection;
+  /** Whether it is TLS over which nothing has come in yet. */
+  #isMute: boolean;
+  #ondata: ByteSocket["ondata"] | undefined;
   #waiting: Uint8Array[] = [];
   #writing = false;
   #closed = false;
 
-  constructor(connection: DenoConnection) {
+  constructor(connection: DenoConnection, isSecure: boolean) {
     this.#connection = connection;
-    this.#read();
+    this.#isMute = isSecure;
+  }
+
+  get ondata(): ByteSocket["ondata"] {
+    return this.#ondata ?? (() => {});
+  }
+
+  /** Reading begins with the first one, so that nobody misses what comes, or an end that comes at once. */
+  set ondata(ondata: ByteSocket["ondata"]) {
+    const isFirst = this.#ondata === undefined;
+    this.#ondata = ondata;
+    if (isFirst) this.#read();
   }
 
   write(bytes: Uint8Array): void {
@@ -96,6 +115,7 @@ class DenoByteSocket implements ByteSocket {
       for (;;) {
         const count = await this.#connection.read(buffer);
         if (count === null) return this.#end();
+        this.#isMute = false;
         this.ondata(buffer.subarray(0, count));
       }
     } catch (error) {
@@ -125,6 +145,6 @@ class DenoByteSocket implements ByteSocket {
     } catch {
       // Closed by the runtime already.
     }
-    this.onclose(error);
+    this.onclose(this.#isMute ? closedEarly(error) : error);
   }
 }

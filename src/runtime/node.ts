@@ -4,6 +4,7 @@
  * @module
  */
 import type { Address, ByteSocket, Dial } from "./byte_socket.ts";
+import { closedEarly, withAdvice } from "./tls_failure.ts";
 
 /** The part of a `net.Socket` that is used here. */
 interface Socket {
@@ -33,6 +34,8 @@ export const dialNode: Dial = (address, signal) =>
     const abort = () => socket.destroy(signal.reason as Error);
     signal.addEventListener("abort", abort);
     const opening = { settled: false };
+    /** Whether it is TLS over which nothing has come in yet. */
+    let isMute = address.tls !== undefined;
     let failure: Error | undefined;
     const byteSocket: ByteSocket = {
       ondata: () => {},
@@ -46,12 +49,15 @@ export const dialNode: Dial = (address, signal) =>
       opening.settled = true;
       resolve(byteSocket);
     });
-    socket.on("data", (bytes) => byteSocket.ondata(bytes));
+    socket.on("data", (bytes) => {
+      isMute = false;
+      byteSocket.ondata(bytes);
+    });
     socket.on("error", (error) => failure = error);
     socket.on("close", () => {
       signal.removeEventListener("abort", abort);
-      if (opening.settled) byteSocket.onclose(failure);
-      else reject(failure ?? new Error("The connection was closed"));
+      if (opening.settled) byteSocket.onclose(isMute ? closedEarly(failure) : failure);
+      else reject(withAdvice(failure ?? new Error("The connection was closed")));
     });
   });
 
@@ -59,10 +65,15 @@ function open({ host, port, tls }: Address): Socket {
   const { process } = globalThis as unknown as { process: NodeProcess };
   const net = process.getBuiltinModule("node:net");
   if (tls === undefined) return net.connect({ host, port });
+  const { ca, cert, key } = tls;
   return process.getBuiltinModule("node:tls").connect({
-    ...tls,
+    ca,
+    cert,
+    key,
     host,
     port,
+    // Said outright, it holds against NODE_TLS_REJECT_UNAUTHORIZED in the environment too.
+    rejectUnauthorized: true,
     // A server name in TLS may not be an IP address.
     servername: net.isIP(host) === 0 ? host : "",
   });

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { NuropbTransportError } from "../errors.ts";
+import { NuropbException, NuropbTransportError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import type { Address } from "../runtime/byte_socket.ts";
 import { dial } from "../runtime/dial.ts";
@@ -11,9 +11,10 @@ import type { MeshChannel } from "./amqp_channel.ts";
 import { AmqpConsumer, consume, toMessage } from "./amqp_consumer.ts";
 import { AmqpSocket } from "./amqp_socket.ts";
 import type { AmqpSettings } from "./amqp_socket.ts";
-import { DIRECT_REPLY_TO, meshExchanges, privateQueue } from "./topology.ts";
+import { DEAD_LETTER_QUEUE, DIRECT_REPLY_TO, meshExchanges, privateQueue } from "./topology.ts";
 import type { Declaration } from "./topology.ts";
 import { isLost } from "./supervised_consumer.ts";
+import { PublishRefused } from "./transport.ts";
 import type {
   Connection,
   ConnectionHandlers,
@@ -29,6 +30,10 @@ export interface AmqpOptions extends AmqpSettings {
   readonly replyQueue?: string;
   /** Whether to make sure of the mesh's exchanges. */
   readonly declare: boolean;
+  /** How to shake hands with this broker: pipelined, until that turns out not to work with it. */
+  readonly handshake: { pipelined: boolean };
+  /** Whether it is one of several brokers, of which one may go while this one stays. */
+  readonly isCluster: boolean;
 }
 
 /**
@@ -38,6 +43,31 @@ export interface AmqpOptions extends AmqpSettings {
  */
 export async function openAmqp(
   options: AmqpOptions,
+  handlers: ConnectionHandlers,
+  signal: AbortSignal,
+): Promise<Connection> {
+  const { handshake } = options;
+  if (!handshake.pipelined) return await openOnce(options, false, handlers, signal);
+  try {
+    return await openOnce(options, true, handlers, signal);
+  } catch (error) {
+    if (!(error instanceof PipeliningFailed)) throw error;
+    const connection = await openOnce(options, false, handlers, signal);
+    handshake.pipelined = false;
+    return connection;
+  }
+}
+
+/** The broker did not open a connection that it may open step by step. */
+class PipeliningFailed extends NuropbTransportError {
+  constructor(cause: NuropbTransportError) {
+    super(cause.message, { cause });
+  }
+}
+
+async function openOnce(
+  options: AmqpOptions,
+  pipelined: boolean,
   handlers: ConnectionHandlers,
   signal: AbortSignal,
 ): Promise<Connection> {
@@ -53,16 +83,31 @@ export async function openAmqp(
   const abort = () => socket.end();
   signal.addEventListener("abort", abort);
   try {
-    await socket.connect();
     const connection = new AmqpConnection(socket, options, handlers);
-    await connection.open(options.declare);
+    await connection.open(pipelined, options.declare);
     return connection;
-  } catch (error) {
-    signal.throwIfAborted();
+  } catch (failure) {
+    const error: unknown = signal.aborted ? signal.reason : failure;
     socket.end();
+    if (pipelined) {
+      // A broker that closed the connection itself has not taken what was sent with the handshake.
+      const taken = socket.handshake !== "refused" && !socket.askedTooMuch;
+      handlers.onreset(
+        error instanceof NuropbException ? error : new NuropbTransportError(text(error), { cause: error }),
+        taken,
+      );
+    }
+    signal.throwIfAborted();
+    if (pipelined && mayOpenStepwise(socket, error)) throw new PipeliningFailed(error);
     // Whatever went wrong on the way, there was no connection yet that could be lost.
     if (!isLost(error)) throw error;
-    throw new NuropbTransportError(`No connection could be opened to ${host}:${port}: ${text(error)}`, {
+    // What lies behind a loss tells more: a TLS alert, say.
+    const { cause } = error as NuropbTransportError;
+    const reason = cause === undefined ? text(error) : `${text(error)}: ${text(cause)}`;
+    const advice = options.mechanism === "EXTERNAL"
+      ? ". Does the broker take SASL EXTERNAL? If not, name an account in the url"
+      : "";
+    throw new NuropbTransportError(`No connection could be opened to ${host}:${port}: ${reason}${advice}`, {
       code: "CONNECT_FAILED",
       cause: error,
     });
@@ -71,15 +116,30 @@ export async function openAmqp(
   }
 }
 
+/** Whether a broker may only have disliked to be told everything at once. */
+function mayOpenStepwise(socket: AmqpSocket, error: unknown): error is NuropbTransportError {
+  if (!(error instanceof NuropbTransportError)) return false;
+  switch (socket.handshake) {
+    case "running":
+      return error.code === "CONNECTION_LOST";
+    case "refused":
+      return error.code !== "ACCESS_REFUSED" && error.code !== "VHOST_NOT_FOUND";
+    case "done":
+      return false;
+  }
+}
+
+/** How long after a refusal of requests they are sent again, in ms. */
+const REPLACE_DELAY = 200;
+
 class AmqpConnection implements Connection {
   readonly replyTo: string;
   readonly #socket: AmqpSocket;
   readonly #handlers: ConnectionHandlers;
   readonly #replyQueue: string | undefined;
+  readonly #isCluster: boolean;
   /** The channel that requests leave on and answers come in on; absent while it is opened anew. */
   #caller: MeshChannel | undefined;
-  /** Requests that wait for that channel. */
-  readonly #waiting: Message[] = [];
   /** The channel of confirmed messages, opened when the first one is sent. */
   #publisher: Promise<MeshChannel> | undefined;
 
@@ -87,36 +147,96 @@ class AmqpConnection implements Connection {
     this.#socket = socket;
     this.#handlers = handlers;
     this.#replyQueue = options.replyQueue;
+    this.#isCluster = options.isCluster;
     this.replyTo = options.replyQueue ?? DIRECT_REPLY_TO;
+    socket.onflow = () => handlers.onflow();
   }
 
-  /** Opens what every connection needs, in one round trip each way. */
-  async open(declare: boolean): Promise<void> {
+  get ready(): boolean {
+    return this.#caller !== undefined && this.#socket.blocked === undefined;
+  }
+
+  get blocked(): string | undefined {
+    return this.#socket.blocked;
+  }
+
+  /** Opens what every connection needs: in one round trip if pipelined, else in one after the handshake. */
+  async open(pipelined: boolean, declare: boolean): Promise<void> {
+    const connected = this.#socket.connect(pipelined);
+    if (!pipelined) await connected;
     const exchanges = declare
       ? this.declare(meshExchanges).catch((error: NuropbTransportError) => {
         // An account without configure permission uses the exchanges that others declared.
         if (error.code !== "ACCESS_REFUSED") throw error;
       })
       : undefined;
-    await Promise.all([exchanges, this.#openCaller()]);
+    const { channel, opened } = this.#openCaller();
+    // The client queues what it sends in microtasks, which are all through at the next turn.
+    const turn = pipelined ? setTimeout(() => this.#sendEarly(channel)) : undefined;
+    try {
+      await Promise.all([connected, exchanges, opened]);
+    } finally {
+      clearTimeout(turn);
+    }
     if (this.#socket.closed) throw new NuropbTransportError("The connection to the broker was lost");
     this.#socket.onend = (error) => this.#handlers.onclose(error);
   }
 
+  /** Lets requests go out behind the methods that open the channel that they leave on. */
+  #sendEarly(channel: MeshChannel): void {
+    this.#handlers.onpipelined({
+      replyTo: this.replyTo,
+      send: (message) => this.#sendOn(channel, message),
+    });
+  }
+
   send(message: Message): void {
+    if (this.#caller !== undefined) this.#sendOn(this.#caller, message);
+  }
+
+  #sendOn(channel: MeshChannel, message: Message): void {
     this.#socket.checkSize(message);
-    if (this.#caller === undefined) this.#waiting.push(message);
-    else this.#caller.publish(message, true);
+    if (!this.#isCluster) return channel.publish(message, true);
+    channel.confirm(message, true).catch((error: unknown) => {
+      if (error instanceof PublishRefused) this.#replaceCaller(channel, message, error);
+    });
+  }
+
+  /**
+   * A channel that has sent to a queue while it was between two nodes is refused for ever, so a new one is opened,
+   * after a pause in which the queue may find its node.
+   */
+  #replaceCaller(channel: MeshChannel, refused: Message, error: PublishRefused): void {
+    this.#handlers.onrefused(refused);
+    if (this.#caller !== channel) return;
+    this.#caller = undefined;
+    this.#handlers.onflow();
+    const reason = new NuropbTransportError(error.message, { cause: error });
+    setTimeout(() => channel.onclosed(reason), REPLACE_DELAY);
   }
 
   async publish(message: Message, mandatory: boolean): Promise<void> {
-    this.#publisher ??= this.#openPublisher();
-    const channel = await this.#publisher;
-    await channel.confirm(message, mandatory);
+    if (this.#publisher === undefined) {
+      const opening = this.#publisher = this.#openPublisher();
+      opening.catch(() => this.#forgetPublisher(opening));
+    }
+    const publisher = this.#publisher;
+    const channel = await publisher;
+    // Its connection may end in the same breath in which the broker opens it.
+    if (this.#socket.closed) throw new NuropbTransportError("The connection to the broker was lost");
+    try {
+      await channel.confirm(message, mandatory);
+    } catch (error) {
+      if (error instanceof PublishRefused && this.#isCluster && this.#publisher === publisher) {
+        this.#publisher = undefined;
+        channel.abandon();
+      }
+      throw error;
+    }
   }
 
   async declare(declarations: readonly Declaration[]): Promise<void> {
-    const channel = await this.#socket.openChannel();
+    const channel = this.#socket.openChannel();
     // All at once: the broker takes them in order, and a refusal closes the channel and so fails the rest.
     await Promise.all(
       declarations.map((declaration) =>
@@ -127,11 +247,24 @@ class AmqpConnection implements Connection {
   }
 
   async consume(options: ConsumeOptions, handlers: ConsumerHandlers): Promise<Consumer> {
-    if (options.topology.length > 0) await this.declare(options.topology);
-    const channel = await this.#socket.openChannel();
-    const consumer = new AmqpConsumer(this.#socket, channel, handlers);
+    if (options.topology.length > 0) await this.#declareAll(options.topology);
+    const channel = this.#socket.openChannel();
+    const consumer = new AmqpConsumer(this.#socket, channel, handlers, this.#isCluster);
     await consumer.open(options);
     return consumer;
+  }
+
+  /** Declares; what is on a node of the cluster that is away, and can be done without, is left out. */
+  async #declareAll(topology: readonly Declaration[]): Promise<void> {
+    try {
+      await this.declare(topology);
+    } catch (error) {
+      const isAway = error instanceof NuropbTransportError &&
+        /home node .* down or inaccessible/.test(error.message);
+      const needed = topology.filter((declaration) => !isDeadLetters(declaration));
+      if (!isAway || needed.length === topology.length) throw error;
+      await this.declare(needed);
+    }
   }
 
   async close(): Promise<void> {
@@ -139,9 +272,9 @@ class AmqpConnection implements Connection {
   }
 
   /** @param isSecond Whether the channel before this one ended as soon as it was open. */
-  async #openCaller(isSecond = false): Promise<void> {
+  #openCaller(isSecond = false): { channel: MeshChannel; opened: Promise<void> } {
     const socket = this.#socket;
-    const channel = await socket.openChannel();
+    const channel = socket.openChannel();
     channel.ondelivery = (message) => this.#handlers.onreply(toMessage(message, channel));
     channel.onreturned = (message) => this.#handlers.onreturn(toMessage(message, channel));
     let isOpen = false;
@@ -155,43 +288,53 @@ class AmqpConnection implements Connection {
       }
       isOpen = false;
       this.#caller = undefined;
-      this.#handlers.onreset(error);
+      this.#handlers.onflow();
+      this.#handlers.onreset(error, true);
       if (!channel.closed) channel.close().catch(() => {});
-      this.#openCaller(early !== undefined).catch((reason: NuropbTransportError) => socket.end(reason));
+      const next = this.#openCaller(early !== undefined);
+      next.opened.catch((reason: NuropbTransportError) => socket.end(reason));
     };
     channel.onclosed = lose;
-    if (this.#replyQueue !== undefined) {
-      const queue = privateQueue(this.#replyQueue);
-      await socket.method("to declare the queue for answers", () => declareOn(channel, queue));
-    }
-    await consume(
-      socket,
-      channel,
-      this.replyTo,
-      { noAck: true, exclusive: this.#replyQueue !== undefined },
-      lose,
+    const confirmed = this.#isCluster
+      ? socket.method("to confirm requests", () => channel.confirmSelect())
+      : undefined;
+    const declared = this.#replyQueue === undefined ? undefined : socket.method(
+      "to declare the queue for answers",
+      () => declareOn(channel, privateQueue(this.#replyQueue!)),
     );
-    isOpen = true;
-    if (early !== undefined) {
-      // Once may be chance; over and over it would be a loop without a pause, which a new connection has.
-      if (isSecond) return socket.end(early);
-      return lose(early);
-    }
-    this.#caller = channel;
-    for (const message of this.#waiting.splice(0)) channel.publish(message, true);
+    const options = { noAck: true, exclusive: this.#replyQueue !== undefined };
+    const consumed = consume(socket, channel, this.replyTo, options, lose);
+    const opened = Promise.all([confirmed, declared, consumed]).then(() => {
+      isOpen = true;
+      if (early !== undefined) {
+        // Once may be chance; over and over it would be a loop without a pause, which a new connection has.
+        if (isSecond) return socket.end(early);
+        return lose(early);
+      }
+      this.#caller = channel;
+      this.#handlers.onflow();
+    });
+    return { channel, opened };
   }
 
   async #openPublisher(): Promise<MeshChannel> {
-    try {
-      const channel = await this.#socket.openChannel();
-      channel.onclosed = () => this.#publisher = undefined;
-      await this.#socket.method("to confirm messages", () => channel.confirmSelect());
-      return channel;
-    } catch (error) {
-      this.#publisher = undefined;
-      throw error;
-    }
+    const channel = this.#socket.openChannel();
+    channel.onclosed = () => this.#publisher = undefined;
+    await this.#socket.method("to confirm messages", () => channel.confirmSelect());
+    return channel;
   }
+
+  #forgetPublisher(failed: Promise<MeshChannel>): void {
+    if (this.#publisher === failed) this.#publisher = undefined;
+  }
+}
+
+/** The queue of dead letters is there already, and so is its binding, wherever a service runs beside others. */
+function isDeadLetters(declaration: Declaration): boolean {
+  const queue = declaration.kind === "queue"
+    ? declaration.name
+    : declaration.kind === "binding" && declaration.queue;
+  return queue === DEAD_LETTER_QUEUE;
 }
 
 function declareOn(channel: MeshChannel, declaration: Declaration): Promise<unknown> {

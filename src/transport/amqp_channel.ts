@@ -9,6 +9,7 @@ import type { AMQPMessage } from "@cloudamqp/amqp-client/amqp-message";
 import { NuropbMessageError, NuropbNotDeliveredError, NuropbTransportError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import type { AmqpSocket } from "./amqp_socket.ts";
+import { PublishRefused } from "./transport.ts";
 
 interface Confirm {
   readonly messageId: string | undefined;
@@ -47,13 +48,17 @@ export class MeshChannel extends AMQPChannel {
     this.#socket.publish(this.id, message, mandatory);
   }
 
-  /** Publishes on a channel in confirm mode, and resolves when the broker has taken the message. */
+  /**
+   * Publishes on a channel in confirm mode, and resolves when the broker has taken the message.
+   *
+   * @throws {NuropbMessageError} when it is too large, at once.
+   */
   confirm(message: Message, mandatory: boolean): Promise<void> {
+    if (this.closed) {
+      return Promise.reject(new NuropbTransportError("The channel is closed", { code: "CHANNEL_CLOSED" }));
+    }
+    this.publish(message, mandatory);
     return new Promise((resolve, reject) => {
-      if (this.closed) {
-        return reject(new NuropbTransportError("The channel is closed", { code: "CHANNEL_CLOSED" }));
-      }
-      this.publish(message, mandatory);
       const messageId = message.properties.messageId;
       this.#confirms.set(++this.#lastConfirm, { messageId, resolve, reject, returned: false });
     });
@@ -73,12 +78,19 @@ export class MeshChannel extends AMQPChannel {
     if (confirm === undefined) return;
     this.#confirms.delete(tag);
     if (nack) {
-      confirm.reject(new NuropbTransportError("The broker refused the message", { code: "CHANNEL_CLOSED" }));
+      confirm.reject(new PublishRefused());
     } else if (confirm.returned) {
       confirm.reject(new NuropbNotDeliveredError("No queue takes the message"));
     } else {
       confirm.resolve();
     }
+  }
+
+  /** Closes the channel; what waits for its confirm counts as refused. */
+  abandon(): void {
+    for (const confirm of this.#confirms.values()) confirm.reject(new PublishRefused());
+    this.#confirms.clear();
+    if (!this.closed) this.close().catch(() => {});
   }
 
   /** The broker sent an unroutable message back. */

@@ -18,23 +18,30 @@ export class AmqpConsumer implements Consumer {
   readonly #socket: AmqpSocket;
   readonly #channel: MeshChannel;
   readonly #handlers: ConsumerHandlers;
+  readonly #isCluster: boolean;
+  /** Answers that wait to be told whether their caller is still there. */
+  readonly #late = new Set<Promise<void>>();
   #open = false;
   #ended = false;
   /** Why it ended before it was open. */
   #early: NuropbTransportError | undefined;
 
-  constructor(socket: AmqpSocket, channel: MeshChannel, handlers: ConsumerHandlers) {
+  constructor(socket: AmqpSocket, channel: MeshChannel, handlers: ConsumerHandlers, isCluster = false) {
     this.#socket = socket;
     this.#channel = channel;
     this.#handlers = handlers;
+    this.#isCluster = isCluster;
   }
 
   async open({ queue, prefetch }: ConsumeOptions): Promise<void> {
     const channel = this.#channel;
-    channel.ondelivery = (message) => this.#handlers.ondelivery(new AmqpDelivery(channel, message));
+    const answerLate = this.#isCluster ? this.#answerLate : undefined;
+    channel.ondelivery = (message) =>
+      this.#handlers.ondelivery(new AmqpDelivery(channel, message, answerLate));
     channel.onclosed = (error) => this.#end(error);
-    await this.#socket.method("to set the prefetch", () => channel.basicQos(prefetch));
-    await consume(this.#socket, channel, queue, { noAck: false }, (error) => this.#end(error));
+    const limited = this.#socket.method("to set the prefetch", () => channel.basicQos(prefetch));
+    const consumed = consume(this.#socket, channel, queue, { noAck: false }, (error) => this.#end(error));
+    await Promise.all([limited, consumed]);
     this.#open = true;
     // It may have ended in the same breath.
     if (this.#early !== undefined) this.#end(this.#early);
@@ -43,13 +50,38 @@ export class AmqpConsumer implements Consumer {
   async cancel(): Promise<void> {
     if (this.#ended || this.#channel.closed) return;
     this.#ended = true;
-    await this.#socket.method("to cancel a consumer", () => this.#channel.basicCancel(CONSUMER_TAG));
+    await this.#socket.leave("to cancel a consumer", () => this.#channel.basicCancel(CONSUMER_TAG));
   }
 
   async close(): Promise<void> {
     this.#ended = true;
+    await Promise.all(this.#late);
     if (this.#channel.closed) return;
-    await this.#socket.method("to close a channel", () => this.#channel.close());
+    await this.#socket.leave("to close a channel", () => this.#channel.close());
+  }
+
+  /**
+   * Answers a request that comes a second time, if its caller is still there: RabbitMQ 3 closes the connection over
+   * an answer to a caller whose node has gone, and would deliver the request again, and so on. Asking for the
+   * caller's queue is what its documentation recommends.
+   */
+  readonly #answerLate = (answer: Message): Promise<void> => {
+    const answering = this.#exists(answer.routingKey).then((exists) => {
+      if (exists && !this.#channel.closed) this.#channel.publish(answer, false);
+    });
+    this.#late.add(answering);
+    return answering.finally(() => this.#late.delete(answering));
+  };
+
+  async #exists(queue: string): Promise<boolean> {
+    try {
+      const channel = this.#socket.openChannel();
+      await this.#socket.method(`to find ${queue}`, () => channel.queueDeclare(queue, { passive: true }));
+      await this.#socket.method("to close a channel", () => channel.close());
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   #end(error: NuropbTransportError): void {
@@ -101,9 +133,15 @@ class AmqpDelivery implements Delivery {
   readonly redelivered: boolean;
   readonly #channel: MeshChannel;
   readonly #tag: number;
+  readonly #answerLate: ((answer: Message) => Promise<void>) | undefined;
+  #answering: Promise<void> | undefined;
   #settled = false;
 
-  constructor(channel: MeshChannel, message: AMQPMessage) {
+  constructor(
+    channel: MeshChannel,
+    message: AMQPMessage,
+    answerLate: ((answer: Message) => Promise<void>) | undefined,
+  ) {
     const { exchange, routingKey, properties, body, oversize } = toMessage(message, channel);
     this.exchange = exchange;
     this.routingKey = routingKey;
@@ -113,6 +151,7 @@ class AmqpDelivery implements Delivery {
     this.redelivered = message.redelivered;
     this.#channel = channel;
     this.#tag = message.deliveryTag;
+    this.#answerLate = answerLate;
   }
 
   get settled(): boolean {
@@ -120,25 +159,33 @@ class AmqpDelivery implements Delivery {
   }
 
   reply(message: Message): void {
-    if (!this.#channel.closed) this.#channel.publish(message, false);
+    if (this.#channel.closed) return;
+    if (this.redelivered && this.#answerLate !== undefined) this.#answering = this.#answerLate(message);
+    else this.#channel.publish(message, false);
   }
 
   ack(): void {
-    if (this.#settle()) this.#channel.basicAck(this.#tag);
+    this.#settleWith(() => this.#channel.basicAck(this.#tag));
   }
 
   reject(): void {
-    if (this.#settle()) this.#channel.basicReject(this.#tag, false);
+    this.#settleWith(() => this.#channel.basicReject(this.#tag, false));
   }
 
   requeue(): void {
-    if (this.#settle()) this.#channel.basicReject(this.#tag, true);
+    this.#settleWith(() => this.#channel.basicReject(this.#tag, true));
   }
 
-  #settle(): boolean {
-    const first = !this.#settled;
+  #settleWith(settle: () => void): void {
+    if (this.#settled) return;
     this.#settled = true;
-    return first && !this.#channel.closed;
+    if (this.#answering === undefined) {
+      if (!this.#channel.closed) settle();
+      return;
+    }
+    this.#answering.then(() => {
+      if (!this.#channel.closed) settle();
+    });
   }
 }
 

@@ -4,13 +4,15 @@
  * @module
  */
 import { AMQPBaseClient } from "@cloudamqp/amqp-client/amqp-base-client";
-import { AMQPView } from "@cloudamqp/amqp-client/amqp-view";
+import type { AMQPView } from "@cloudamqp/amqp-client/amqp-view";
 import { NuropbTransportError } from "../errors.ts";
 import { checkSize } from "../message.ts";
 import type { Message } from "../message.ts";
 import type { ByteSocket } from "../runtime/byte_socket.ts";
 import { headersTooLarge, MeshChannel, transportError } from "./amqp_channel.ts";
+import { open, startOk, tuneOk } from "./amqp_handshake.ts";
 import { FrameReader, withoutProperties } from "./frame_reader.ts";
+import { TextView } from "./text_view.ts";
 import { WriteBuffer } from "./write_buffer.ts";
 
 /** What the connection is to be like. */
@@ -18,6 +20,8 @@ export interface AmqpSettings {
   readonly vhost: string;
   readonly username: string;
   readonly password: string;
+  /** By which the account proves itself: by its password, or by the client's certificate. */
+  readonly mechanism: "PLAIN" | "EXTERNAL";
   /** Shown by the broker's management pages. */
   readonly name: string;
   /** In ms. */
@@ -28,12 +32,18 @@ export interface AmqpSettings {
   readonly maxMessageSize: number;
 }
 
+/** RabbitMQ's own limits: what is no larger can be asked for before the broker has told its own. */
 const FRAME_MAX = 131_072;
+const CHANNEL_MAX = 2_047;
 /** What AMQP 0-9-1 has every peer take. */
 const SMALLEST_FRAME_MAX = 4_096;
 const FRAME_OVERHEAD = 8;
 const PROTOCOL_HEADER = new Uint8Array([65, 77, 81, 80, 0, 0, 9, 1]);
 const HEARTBEAT_FRAME = new Uint8Array([8, 0, 0, 0, 0, 0, 0, 0xce]);
+const CONNECTION_CLASS = 10;
+const START_OK = 11;
+const TUNE_OK = 31;
+const OPEN = 40;
 const BASIC_CLASS = 60;
 const BASIC_PUBLISH = 40;
 /** How long the broker may take to say goodbye, in ms. */
@@ -43,15 +53,22 @@ const CLOSE_TIMEOUT = 2_000;
 export class AmqpSocket extends AMQPBaseClient {
   /** Called once when the connection is gone, with the reason unless it was closed from here. */
   onend: (error?: NuropbTransportError) => void = () => {};
+  /** Called when the broker stops to take messages, or takes them again: see `blocked`. */
+  onflow: () => void = () => {};
 
   readonly #socket: ByteSocket;
+  readonly #settings: AmqpSettings;
+  #isPipelined = false;
+  #handshake: "running" | "done" | "refused" = "running";
+  /** Whether the broker's limits are lower than those that a pipelined handshake asked for. */
+  #askedTooMuch = false;
   readonly #maxMessageSize: number;
   readonly #methodTimeout: number;
   readonly #output: WriteBuffer;
   readonly #input: FrameReader;
   /** Where a message's method and header frames are put together. */
-  readonly #scratch = new AMQPView(new ArrayBuffer(FRAME_MAX));
-  readonly #scratchBytes = new Uint8Array(this.#scratch.buffer);
+  readonly #scratchBytes = new Uint8Array(FRAME_MAX);
+  readonly #scratch = new TextView(this.#scratchBytes);
   #ended: { readonly error: NuropbTransportError } | undefined;
   #heartbeatTimer: ReturnType<typeof setInterval> | undefined;
   #received = true;
@@ -61,11 +78,16 @@ export class AmqpSocket extends AMQPBaseClient {
   /** @param socket An open socket, owned from now on. @param settings Who connects, and how. */
   constructor(socket: ByteSocket, settings: AmqpSettings) {
     const { vhost, username, password, name, heartbeat, maxMessageSize } = settings;
-    super(vhost, username, password, name, "web", FRAME_MAX, Math.ceil(heartbeat / 1000));
+    super(vhost, username, password, name, "web", FRAME_MAX, Math.ceil(heartbeat / 1000), CHANNEL_MAX);
     keepPositive(this, "frameMax");
     keepPositive(this, "heartbeat");
+    keepPositive(this, "channelMax");
     this.onerror = () => {};
+    this.onblocked = () => this.onflow();
+    this.onunblocked = () => this.onflow();
+    this.#settings = settings;
     this.ondisconnect = (error) => {
+      if (this.#handshake === "running") this.#handshake = "refused";
       // The answer to the broker's goodbye must leave before the socket closes.
       this.#output.flush();
       this.end(transportError(error ?? new Error("closed by the broker")));
@@ -99,12 +121,26 @@ export class AmqpSocket extends AMQPBaseClient {
       );
   }
 
-  /** Shakes hands with the broker. */
-  override async connect(): Promise<this> {
+  /**
+   * Shakes hands with the broker.
+   *
+   * @param pipelined Whether to answer the broker's questions before they come, so that it takes one round trip and
+   *   channels can be opened at once. A broker whose limits are lower than ours closes the connection then.
+   */
+  override async connect(pipelined = false): Promise<this> {
     await this.method("the handshake", () =>
       new Promise<void>((resolve, reject) => {
-        this.connectPromise = [() => resolve(), reject];
+        const done = () => {
+          this.#handshake = "done";
+          resolve();
+        };
+        this.connectPromise = [done, reject];
         this.#output.append(PROTOCOL_HEADER);
+        if (!pipelined) return;
+        this.#isPipelined = true;
+        this.#output.append(startOk(this.#settings));
+        this.#output.append(tuneOk(CHANNEL_MAX, FRAME_MAX, this.heartbeat));
+        this.#output.append(open(this.vhost));
       }));
     if (this.frameMax < SMALLEST_FRAME_MAX) {
       throw new NuropbTransportError(
@@ -121,34 +157,50 @@ export class AmqpSocket extends AMQPBaseClient {
     return this;
   }
 
-  /** Opens a channel. */
-  openChannel(): Promise<MeshChannel> {
+  /** How far the handshake came; `refused` once the broker has closed the connection in place of opening it. */
+  get handshake(): "running" | "done" | "refused" {
+    return this.#handshake;
+  }
+
+  /** Whether the pipelined handshake asked for more than the broker allows. */
+  get askedTooMuch(): boolean {
+    return this.#askedTooMuch;
+  }
+
+  /** Opens a channel, which can be used at once: the broker takes its methods in order. */
+  openChannel(): MeshChannel {
     const free = this.channels.findIndex((channel) => channel === undefined);
     const id = free === -1 ? this.channels.length : free;
     if (this.channelMax > 0 && id > this.channelMax) {
-      return Promise.reject(
-        new NuropbTransportError(
-          `The broker allows ${this.channelMax} channels a connection: use another one`,
-          { code: "CHANNEL_CLOSED" },
-        ),
+      throw new NuropbTransportError(
+        `The broker allows ${this.channelMax} channels a connection: use another one`,
+        { code: "CHANNEL_CLOSED" },
       );
     }
     const channel = new MeshChannel(this, id);
     this.channels[id] = channel;
-    return this.method("to open a channel", () => channel.open()).then(() => channel);
+    // What it is used for fails with it.
+    this.method("to open a channel", () => channel.open()).catch(() => {});
+    return channel;
   }
 
   /** Runs an AMQP method that the broker answers. Rejects when it does not in time, and ends the connection then. */
   method<Result>(what: string, run: () => Promise<Result>): Promise<Result> {
     if (this.#ended !== undefined) return Promise.reject(this.#ended.error);
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
+      const expire = () => {
+        // A broker that is short of memory does not even read; it shows by its heartbeats that it is there.
+        if (this.blocked !== undefined) {
+          timer = setTimeout(expire, this.#methodTimeout);
+          return;
+        }
         this.end(
           new NuropbTransportError(`The broker did not answer ${what} within ${this.#methodTimeout} ms`, {
             code: "TIMEOUT",
           }),
         );
-      }, this.#methodTimeout);
+      };
+      let timer = setTimeout(expire, this.#methodTimeout);
       const fail = (error: Error) => {
         clearTimeout(timer);
         this.#methods.delete(fail);
@@ -163,13 +215,39 @@ export class AmqpSocket extends AMQPBaseClient {
     });
   }
 
+  /** Runs a method at the end of something, whose answer a broker that reads nothing is not waited for. */
+  leave(what: string, run: () => Promise<unknown>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        if (this.blocked !== undefined) resolve();
+      }, CLOSE_TIMEOUT);
+      this.method(what, run).then(() => resolve(), reject).finally(() => clearTimeout(timer));
+    });
+  }
+
   /** Methods under way: the client forgets some of them when the connection goes. */
   readonly #methods = new Set<(error: Error) => void>();
 
   /** Queues bytes. Never rejects, since the client leaves its rejections unhandled: `end` fails what waits. */
   override send(bytes: Uint8Array): Promise<void> {
-    if (this.#ended === undefined) this.#output.append(bytes);
+    if (this.#ended === undefined && !this.#isAnswered(bytes)) this.#output.append(bytes);
     return sent;
+  }
+
+  /** Whether a frame of the client's is its part in the handshake, and is not to go out: ours does, or did. */
+  #isAnswered(frame: Uint8Array): boolean {
+    const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
+    if (frame.byteLength < 12 || view.getUint16(7) !== CONNECTION_CLASS) return false;
+    const method = view.getUint16(9);
+    if (method === START_OK && !this.#isPipelined) this.#output.append(startOk(this.#settings));
+    if (method === START_OK) return true;
+    if (!this.#isPipelined) return false;
+    // The client has taken the lower of both limits by now. Such a broker closes the connection, but not at once.
+    if (method === TUNE_OK && (this.channelMax < CHANNEL_MAX || this.frameMax < FRAME_MAX)) {
+      this.#askedTooMuch = true;
+      this.end(new NuropbTransportError("The broker's limits are lower than what the handshake asked for"));
+    }
+    return method === TUNE_OK || method === OPEN;
   }
 
   /** @throws {NuropbMessageError} when the body is larger than may be sent. */
@@ -226,7 +304,7 @@ export class AmqpSocket extends AMQPBaseClient {
   }
 
   #parse(bytes: Uint8Array): void {
-    this.parseFrames(new AMQPView(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+    this.parseFrames(new TextView(bytes));
   }
 
   #receive(bytes: Uint8Array): void {
@@ -236,7 +314,8 @@ export class AmqpSocket extends AMQPBaseClient {
       this.#input.push(bytes);
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error);
-      this.end(new NuropbTransportError(`The broker sent what is not AMQP 0-9-1: ${text}`));
+      const code = this.#handshake === "running" ? "CONNECT_FAILED" : "CONNECTION_LOST";
+      this.end(new NuropbTransportError(`The broker sent what is not AMQP 0-9-1: ${text}`, { code }));
     }
   }
 
@@ -300,7 +379,7 @@ export class AmqpSocket extends AMQPBaseClient {
 }
 
 /** A broker that tunes a value to zero has no limit of its own, which to the client would be the limit of zero. */
-function keepPositive(client: AMQPBaseClient, name: "frameMax" | "heartbeat"): void {
+function keepPositive(client: AMQPBaseClient, name: "frameMax" | "heartbeat" | "channelMax"): void {
   let current = client[name];
   Object.defineProperty(client, name, {
     get: () => current,

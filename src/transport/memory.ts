@@ -64,6 +64,8 @@ export async function openMemory(
 
 class MemoryConnection implements Connection {
   readonly replyTo: string;
+  readonly ready = true;
+  readonly blocked = undefined;
   readonly #broker: MemoryBroker;
   readonly #handlers: ConnectionHandlers;
   readonly #maxMessageSize: number;
@@ -111,7 +113,7 @@ class MemoryConnection implements Connection {
       if (this.#broker.publish(message)) return;
     } catch (error) {
       // The broker would close the channel that requests leave on and answers come in on.
-      this.#later(() => this.#handlers.onreset(error as NuropbTransportError));
+      this.#later(() => this.#handlers.onreset(error as NuropbTransportError, true));
       return;
     }
     const returned = copyMessage(message);
@@ -186,7 +188,7 @@ class MemoryConnection implements Connection {
       end: (error) => {
         if (this.#state.is !== "open") return;
         this.#consumeReplies(name);
-        this.#later(() => this.#handlers.onreset(error));
+        this.#later(() => this.#handlers.onreset(error, true));
       },
     });
   }

@@ -5,23 +5,44 @@
  */
 import { NuropbTransportError } from "../errors.ts";
 import { IdSource } from "../ids.ts";
-import { checkRoutingKey } from "../options.ts";
-import type { ConnectOptions } from "../options.ts";
+import { checkRoutingKey, invalid, shorten } from "../options.ts";
+import type { ConnectOptions, TlsOptions } from "../options.ts";
+import type { Address } from "../runtime/byte_socket.ts";
 import { openAmqp } from "./amqp.ts";
 import { openMemory } from "./memory.ts";
 import type { OpenConnection } from "./transport.ts";
 
 /** A broker's url, taken apart. */
-export type BrokerUrl =
-  | { readonly scheme: "memory"; readonly name: string }
-  | {
-    readonly scheme: "amqp" | "amqps";
-    readonly host: string;
-    readonly port: number;
-    readonly username: string;
-    readonly password: string;
-    readonly vhost: string;
-  };
+export type BrokerUrl = MemoryUrl | AmqpUrl | WebSocketUrl;
+
+interface MemoryUrl {
+  readonly scheme: "memory";
+  readonly name: string;
+}
+
+/** An account on a broker, and the virtual host. */
+interface NetworkUrl {
+  readonly host: string;
+  readonly port: number;
+  /** Whether the url names an account; else it is RabbitMQ's `guest`, or the client certificate's. */
+  readonly hasAccount: boolean;
+  readonly username: string;
+  readonly password: string;
+  readonly vhost: string;
+}
+
+/** The url of a broker itself. */
+export interface AmqpUrl extends NetworkUrl {
+  readonly scheme: "amqp" | "amqps";
+}
+
+interface WebSocketUrl extends NetworkUrl {
+  readonly scheme: "ws" | "wss";
+  /** The url as the relay gets it: with its path and query, without the account and the virtual host. */
+  readonly relay: string;
+}
+
+const DEFAULT_PORTS = { amqp: 5672, amqps: 5671, ws: 80, wss: 443 };
 
 /** The options that opening a connection needs. */
 export type OpenOptions =
@@ -42,32 +63,50 @@ export function parseUrl(url: string): BrokerUrl {
     if (host !== "" || search !== "" || hash !== "") throw invalidUrl(url, "must be memory: and a name");
     return { scheme: "memory", name: pathname };
   }
-  if (protocol !== "amqp:" && protocol !== "amqps:") {
-    throw invalidUrl(url, "must start with amqp:, amqps: or memory:");
+  const scheme = protocol.slice(0, -1);
+  if (!isNetworkScheme(scheme)) {
+    throw invalidUrl(url, "must start with amqp:, amqps:, ws:, wss: or memory:");
   }
+  const isWebSocket = scheme === "ws" || scheme === "wss";
   if (hostname === "") throw invalidUrl(url, "has no host");
-  if (search !== "" || hash !== "") {
+  if (hash !== "" || (search !== "" && !isWebSocket)) {
     throw invalidUrl(url, "may not have a query: use the options of connect()");
   }
   try {
-    checkRoutingKey("The virtual host", decodeURIComponent(pathname.slice(1)) || "/");
-    return {
-      scheme: protocol === "amqps:" ? "amqps" : "amqp",
+    const named = isWebSocket
+      ? new URLSearchParams(search).get("vhost")
+      : decodeURIComponent(pathname.slice(1));
+    const broker: NetworkUrl = {
       // An IPv6 address stands in brackets in a url, and nowhere else.
       host: hostname.replace(/^\[(.*)\]$/, "$1"),
-      port: port === "" ? (protocol === "amqps:" ? 5671 : 5672) : Number(port),
+      port: port === "" ? DEFAULT_PORTS[scheme] : Number(port),
+      hasAccount: username !== "" || password !== "",
       username: decodeURIComponent(username) || "guest",
       password: decodeURIComponent(password) || "guest",
-      vhost: decodeURIComponent(pathname.slice(1)) || "/",
+      vhost: checkRoutingKey("The virtual host", named || "/"),
     };
+    return isWebSocket ? { scheme, ...broker, relay: relayOf(url) } : { scheme, ...broker };
   } catch (cause) {
     if (cause instanceof URIError) throw invalidUrl(url, "has a % that starts no escape", cause);
     throw invalidUrl(url, "has a virtual host of more than 255 bytes", cause);
   }
 }
 
+function isNetworkScheme(scheme: string): scheme is keyof typeof DEFAULT_PORTS {
+  return Object.hasOwn(DEFAULT_PORTS, scheme);
+}
+
+/** The url without what is the broker's; the rest of the query stays as it was written. */
+function relayOf(url: string): string {
+  const relay = new URL(url);
+  relay.username = relay.password = "";
+  const parameters = relay.search.slice(1).split("&");
+  relay.search = parameters.filter((parameter) => !/^vhost(=|$)/.test(parameter)).join("&");
+  return relay.href;
+}
+
 /** Makes the function that opens a connection to the broker behind a url. */
-export function openerOf(broker: BrokerUrl, options: OpenOptions): OpenConnection {
+export function openerOf(broker: BrokerUrl, options: OpenOptions, isCluster = false): OpenConnection {
   const ids = new IdSource();
   const replyQueue = (client: string) =>
     options.replies === "queue" ? `nuropb-${client}-client-${ids.next()}-rq` : undefined;
@@ -82,8 +121,11 @@ export function openerOf(broker: BrokerUrl, options: OpenOptions): OpenConnectio
       );
     };
   }
-  const { scheme, host, port, username, password, vhost } = broker;
-  const address = scheme === "amqps" ? { host, port, tls: options.tls ?? {} } : { host, port };
+  const { username, password, vhost } = broker;
+  const address = addressOf(broker, options.tls);
+  const showsCertificate = address.tls?.cert !== undefined;
+  const mechanism = !broker.hasAccount && showsCertificate ? "EXTERNAL" : "PLAIN";
+  const handshake = { pipelined: true };
   return (handlers, signal) => {
     const queue = replyQueue(vhost);
     return openAmqp(
@@ -91,7 +133,10 @@ export function openerOf(broker: BrokerUrl, options: OpenOptions): OpenConnectio
         address,
         username,
         password,
+        mechanism,
         vhost,
+        handshake,
+        isCluster,
         name: options.name,
         heartbeat: options.heartbeat,
         methodTimeout: options.connectTimeout,
@@ -103,6 +148,27 @@ export function openerOf(broker: BrokerUrl, options: OpenOptions): OpenConnectio
       signal,
     );
   };
+}
+
+function addressOf(broker: AmqpUrl | WebSocketUrl, tls: TlsOptions | undefined): Address {
+  const { host, port } = broker;
+  switch (broker.scheme) {
+    case "amqp":
+      return { host, port };
+    case "amqps":
+      return { host, port, tls: tls ?? {} };
+    default:
+      if (tls?.ca !== undefined || tls?.cert !== undefined || tls?.key !== undefined) {
+        throw invalid("tls must be left out with a WebSocket, which takes no certificates", tls);
+      }
+      return { host, port, webSocket: broker.relay };
+  }
+}
+
+/** Whether everyone on the way to a broker can read the account's password. */
+export function exposesPassword(broker: BrokerUrl): boolean {
+  if (broker.scheme !== "amqp" && broker.scheme !== "ws") return false;
+  return !/^(localhost|.*\.localhost|127\.\d+\.\d+\.\d+|::1)$/i.test(broker.host);
 }
 
 function invalidUrl(url: unknown, fault: string, cause?: unknown): NuropbTransportError {
@@ -120,5 +186,5 @@ function withoutSecrets(url: string): string {
   const shown = at === -1
     ? url
     : `${/^(?:amqps?|wss?|https?):/i.test(scheme) ? scheme : ""}…${url.slice(at)}`;
-  return shown.replace(/[?#].*$/s, "?…");
+  return shorten(shown.replace(/[?#].*$/s, "?…"));
 }

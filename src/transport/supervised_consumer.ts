@@ -34,7 +34,11 @@ export class SupervisedConsumer implements Consumer {
   async attach(connection: Connection): Promise<void> {
     let ended = false;
     const consumer = await connection.consume(this.#options(), {
-      ondelivery: this.#ondelivery,
+      ondelivery: (delivery) => {
+        // It was given up while it was set up, and only comes to be closed.
+        if (this.closed && this.#current === undefined) delivery.requeue();
+        else this.#ondelivery(delivery);
+      },
       onend: (error) => {
         ended = true;
         if (this.connection === connection) this.connection = undefined;
@@ -42,9 +46,9 @@ export class SupervisedConsumer implements Consumer {
         if (!this.closed && !isLost(error)) this.#owner.onend(error);
       },
     });
+    if (this.closed) return await consumer.close();
     this.#current = consumer;
     if (!ended) this.connection = connection;
-    if (this.closed) await consumer.close();
   }
 
   async cancel(): Promise<void> {

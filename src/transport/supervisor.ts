@@ -3,12 +3,13 @@
  *
  * @module
  */
-import { abortable, deferred, sleep } from "../deferred.ts";
+import { abortable, deferred, sleep, withDeadline } from "../deferred.ts";
 import type { Deferred } from "../deferred.ts";
-import { NuropbTransportError } from "../errors.ts";
+import { NuropbTimeoutError, NuropbTransportError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import type { Logger } from "../options.ts";
 import { isLost, SupervisedConsumer } from "./supervised_consumer.ts";
+import { PublishRefused } from "./transport.ts";
 import type {
   Connection,
   ConnectionHandlers,
@@ -22,8 +23,8 @@ import type {
 export type MeshStatus =
   /** A connection is being opened. */
   | { readonly state: "connecting"; readonly attempt: number }
-  /** Connected; consumers run. */
-  | { readonly state: "open" }
+  /** Connected; consumers run. `blocked` is why the broker takes no messages for now, which wait here meanwhile. */
+  | { readonly state: "open"; readonly blocked?: string }
   /** The connection was lost or could not be opened; the next attempt comes after `delay` ms. */
   | {
     readonly state: "waiting";
@@ -37,13 +38,21 @@ export type MeshStatus =
   | { readonly state: "closed" };
 
 /** What the supervisor tells its owner. */
-export interface SupervisorHandlers extends Pick<ConnectionHandlers, "onreply" | "onreturn" | "onreset"> {
+export interface SupervisorHandlers
+  extends Pick<ConnectionHandlers, "onreply" | "onreturn" | "onrefused" | "onreset" | "onpipelined"> {
   /** The status changed. */
   onstatus(status: MeshStatus): void;
+  /** Messages can be sent, from now on or again. */
+  onready(connection: Connection): void;
 }
 
 const FIRST_DELAY = 100;
+/** For a broker that is there and refuses, which trying again burdens. */
 const LONGEST_DELAY = 30_000;
+/** For one that cannot be reached, so that it is found soon after it is back. */
+const LONGEST_UNREACHED_DELAY = 2_000;
+/** A connection that was lost sooner than this, in ms, counts as one that was not reached. */
+const STEADY = 1_000;
 /** How many connections may be lost over setting up a new consumer before its owner is told. */
 const SETUP_ATTEMPTS = 5;
 
@@ -58,9 +67,11 @@ export class Supervisor {
   #closed: Promise<void> | undefined;
   #status: MeshStatus = { state: "connecting", attempt: 1 };
   #connection: Connection | undefined;
-  /** Settles when a connection is open, or never will be. */
-  #opened: Deferred<Connection> = deferred();
+  /** Settles when a connection takes messages, or none ever will. */
+  #opened: Deferred<void> = deferred();
   #nextBroker = 0;
+  #openedAt = 0;
+  #attempts = 0;
 
   /**
    * @param brokers One for each url of the cluster.
@@ -85,9 +96,9 @@ export class Supervisor {
     return this.#status;
   }
 
-  /** The connection, if one is open now. */
+  /** The connection, if one is open now and takes messages. */
   get connection(): Connection | undefined {
-    return this.#connection;
+    return this.#connection?.ready === true ? this.#connection : undefined;
   }
 
   /**
@@ -98,10 +109,13 @@ export class Supervisor {
   async open(signal: AbortSignal | undefined): Promise<void> {
     for (let left = this.#brokers.length; left > 0; left--) {
       try {
-        this.#setOpen(await this.#connect(signal));
-        return;
+        return await this.#connect(signal, this.#handlers.onpipelined);
       } catch (error) {
+        // Its owner may have closed it meanwhile.
+        this.#closing.signal.throwIfAborted();
         if (left === 1 || signal?.aborted) {
+          this.#closing.abort(error);
+          this.#opened.reject(error);
           this.#transition({ state: "closed" });
           throw error;
         }
@@ -110,23 +124,51 @@ export class Supervisor {
     }
   }
 
-  /** Waits for an open connection. Rejects with the signal's reason, or when the mesh is closed. */
+  /** Waits for a connection that takes messages. Rejects with the signal's reason, or when the mesh is closed. */
   async ready(signal?: AbortSignal): Promise<Connection> {
-    this.#closing.signal.throwIfAborted();
-    return this.#connection ?? await abortable(this.#opened.promise, signal);
+    for (;;) {
+      this.#closing.signal.throwIfAborted();
+      // It may have stopped to take them between its opening and this turn.
+      const { connection } = this;
+      if (connection !== undefined) return connection;
+      await abortable(this.#opened.promise, signal);
+    }
   }
 
   /** Publishes with a confirm; over a lost connection again, until the broker has confirmed it. */
   async publish(message: Message, mandatory: boolean, signal: AbortSignal): Promise<void> {
-    for (;;) {
-      const connection = await this.ready(signal);
+    const { expiration } = message.properties;
+    const deadline = expiration === undefined ? undefined : Date.now() + Number(expiration);
+    for (let refusals = 0;;) {
+      const connection = this.connection ?? await this.#readyBefore(deadline, message, signal);
       try {
         return await connection.publish(message, mandatory);
       } catch (error) {
         signal.throwIfAborted();
-        if (!isLost(error)) throw error;
+        // Between two nodes of a cluster that passes; elsewhere a queue is full, which its owner wants to know.
+        if (error instanceof PublishRefused && this.#brokers.length > 1) {
+          await sleep(backOff(++refusals, error), signal);
+        } else if (!isLost(error)) throw error;
       }
     }
+  }
+
+  /** Waits for a connection as long as a message is worth something, and leaves it what remains of that. */
+  async #readyBefore(
+    deadline: number | undefined,
+    { routingKey, properties }: Message,
+    signal: AbortSignal,
+  ): Promise<Connection> {
+    if (deadline === undefined) return await this.ready(signal);
+    const expired = () =>
+      new NuropbTimeoutError(
+        `The message to ${routingKey} expired before there was a connection to send it over`,
+      );
+    const left = deadline - Date.now();
+    if (left <= 0) throw expired();
+    const connection = await withDeadline(left, signal, expired, (signal) => this.ready(signal));
+    properties.expiration = String(Math.max(1, deadline - Date.now()));
+    return connection;
   }
 
   /**
@@ -183,12 +225,41 @@ export class Supervisor {
 
   #setOpen(connection: Connection): void {
     this.#connection = connection;
-    this.#opened.resolve(connection);
-    this.#transition({ state: "open" });
+    this.#openedAt = performance.now();
+    this.#transition(openStatus(connection));
+    this.#setReady(connection);
+  }
+
+  #setReady(connection: Connection): void {
+    if (!connection.ready) return;
+    this.#opened.resolve();
+    this.#handlers.onready(connection);
+  }
+
+  /** The open connection takes messages again, or no more. */
+  #onflow(connection: Connection): void {
+    if (connection !== this.#connection) return;
+    const { blocked } = connection;
+    if (this.#status.state === "open" && this.#status.blocked !== blocked) {
+      if (blocked !== undefined) this.#logger.warn("the broker takes no messages", { reason: blocked });
+      else this.#logger.info("the broker takes messages again");
+      this.#transition(openStatus(connection));
+    }
+    if (connection.ready) this.#setReady(connection);
+    else this.#setUnready();
+  }
+
+  #setUnready(): void {
+    // Whoever waits for it looks again, and waits for the next one.
+    this.#opened.resolve();
+    this.#opened = deferred();
   }
 
   /** One attempt, at the next broker in turn. */
-  async #connect(signal?: AbortSignal): Promise<Connection> {
+  async #connect(
+    signal?: AbortSignal,
+    onpipelined: ConnectionHandlers["onpipelined"] = () => {},
+  ): Promise<void> {
     const open = this.#brokers[this.#nextBroker++ % this.#brokers.length]!;
     const attempt = new AbortController();
     const timer = setTimeout(() => {
@@ -208,7 +279,12 @@ export class Supervisor {
       connection = await open({
         onreply: this.#handlers.onreply,
         onreturn: this.#handlers.onreturn,
+        onrefused: this.#handlers.onrefused,
         onreset: this.#handlers.onreset,
+        onpipelined,
+        onflow: () => {
+          if (connection !== undefined) this.#onflow(connection);
+        },
         onclose: (error) => {
           lost = error ?? new NuropbTransportError("The broker closed the connection");
           if (connection !== undefined && connection === this.#connection) this.#lose(lost);
@@ -216,9 +292,14 @@ export class Supervisor {
       }, attempt.signal);
       await abortable(this.#attachAll(connection), attempt.signal);
       if (lost !== undefined) throw lost;
-      return connection;
+      attempt.signal.throwIfAborted();
+      this.#setOpen(connection);
     } catch (error) {
-      await connection?.close();
+      if (connection !== undefined) {
+        // Requests may have gone out on it while it was opened.
+        this.#handlers.onreset(new NuropbTransportError(reasonOf(error), { cause: error }), true);
+        await connection.close();
+      }
       throw error;
     } finally {
       clearTimeout(timer);
@@ -241,9 +322,9 @@ export class Supervisor {
   #lose(reason: NuropbTransportError): void {
     this.#connection = undefined;
     if (this.#closing.signal.aborted) return;
-    this.#opened = deferred();
+    this.#setUnready();
     this.#logger.warn("connection to the broker lost", { reason: reason.message });
-    this.#handlers.onreset(new NuropbTransportError(reason.message, { cause: reason }));
+    this.#handlers.onreset(new NuropbTransportError(reason.message, { cause: reason }), true);
     this.#reconnect(reason).catch(() => {
       // Closed meanwhile.
     });
@@ -251,15 +332,17 @@ export class Supervisor {
 
   async #reconnect(lost: NuropbTransportError): Promise<void> {
     let error = lost;
-    for (let attempt = 1;; attempt++) {
-      const delay = backOff(attempt);
+    if (performance.now() - this.#openedAt >= STEADY) this.#attempts = 0;
+    for (;;) {
+      const attempt = ++this.#attempts;
+      const delay = backOff(attempt, error);
       this.#transition({ state: "waiting", attempt, delay, error });
       await sleep(delay, this.#closing.signal);
       this.#transition({ state: "connecting", attempt });
       try {
-        const connection = await this.#connect();
+        await this.#connect();
         this.#logger.info("connected to the broker again", { attempt });
-        return this.#setOpen(connection);
+        return;
       } catch (reason) {
         this.#closing.signal.throwIfAborted();
         error = reason instanceof NuropbTransportError
@@ -279,7 +362,7 @@ export class Supervisor {
     consumer.restoring = true;
     try {
       for (let attempt = 1; !consumer.closed; attempt++) {
-        await sleep(backOff(attempt), this.#closing.signal);
+        await sleep(backOff(attempt, error), this.#closing.signal);
         const connection = await this.ready();
         // A new connection sets up every consumer by itself.
         if (consumer.closed || consumer.connection === connection) return;
@@ -299,9 +382,15 @@ export class Supervisor {
   }
 }
 
+function openStatus({ blocked }: Connection): MeshStatus {
+  return { state: "open", ...(blocked === undefined ? {} : { blocked }) };
+}
+
 /** Exponential, between half and all of it at random, so that a crowd does not come back at once. */
-function backOff(attempt: number): number {
-  const delay = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** (attempt - 1));
+function backOff(attempt: number, { code }: NuropbTransportError): number {
+  const isUnreached = code === "CONNECT_FAILED" || code === "CONNECTION_LOST";
+  const longest = isUnreached ? LONGEST_UNREACHED_DELAY : LONGEST_DELAY;
+  const delay = Math.min(longest, FIRST_DELAY * 2 ** (attempt - 1));
   return Math.round(delay * (0.5 + Math.random() / 2));
 }
 

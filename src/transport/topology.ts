@@ -79,7 +79,7 @@ export function serviceQueue(service: string): string {
 export function serviceTopology(
   service: string,
   topics: readonly string[],
-  queueType: "classic" | "quorum",
+  { queueType, deliveryLimit }: { queueType: "classic" | "quorum"; deliveryLimit?: number | undefined },
 ): readonly Declaration[] {
   const queue = serviceQueue(service);
   return [
@@ -93,6 +93,7 @@ export function serviceTopology(
       arguments: {
         "x-dead-letter-exchange": DEAD_LETTER_EXCHANGE,
         ...(queueType === "quorum" ? { "x-queue-type": "quorum" } : {}),
+        ...(deliveryLimit === undefined ? {} : { "x-delivery-limit": deliveryLimit }),
       },
     },
     { kind: "binding", queue, exchange: RPC_EXCHANGE, routingKey: service },
@@ -111,9 +112,13 @@ export function privateQueue(name: string): QueueDeclaration {
 }
 
 /** What one subscriber needs: a queue of its own, bound to its topics. */
-export function subscriptionTopology(queue: string, topics: readonly string[]): readonly Declaration[] {
+export function subscriptionTopology(
+  queue: string,
+  topics: readonly string[],
+  declare = true,
+): readonly Declaration[] {
   return [
-    meshExchanges[1]!,
+    ...(declare ? [meshExchanges[1]!] : []),
     privateQueue(queue),
     ...topics.map((topic): Declaration => ({
       kind: "binding",

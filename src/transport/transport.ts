@@ -4,7 +4,8 @@
  *
  * @module
  */
-import type { NuropbException, NuropbTransportError } from "../errors.ts";
+import { NuropbTransportError } from "../errors.ts";
+import type { NuropbException } from "../errors.ts";
 import type { Message } from "../message.ts";
 import type { Declaration } from "./topology.ts";
 
@@ -56,18 +57,39 @@ export interface ConnectionHandlers {
   onreply(message: Message): void;
   /** A request that `send` took came back: no queue takes its routing key. */
   onreturn(message: Message): void;
-  /** Answers to requests sent until now will not come; the connection itself goes on. */
-  onreset(error: NuropbException): void;
+  /**
+   * Answers to requests sent until now will not come; the connection itself goes on, or is opened in another way.
+   *
+   * @param taken Whether the broker may have taken them.
+   */
+  onreset(error: NuropbException, taken: boolean): void;
+  /** The broker refused a request that `send` took, so that it may be sent again. */
+  onrefused(message: Message): void;
+  /** `send` can be used already, while the connection is being opened, so that requests go out with the handshake. */
+  onpipelined(connection: Pick<Connection, "replyTo" | "send">): void;
+  /** `ready` or `blocked` has changed. */
+  onflow(): void;
   /** The connection is gone. Called once; without an error after `close`. */
   onclose(error?: NuropbTransportError): void;
+}
+
+/** The broker did not take a message: a queue is full, or between two nodes of a cluster. */
+export class PublishRefused extends NuropbTransportError {
+  constructor() {
+    super("The broker refused the message", { code: "CHANNEL_CLOSED" });
+  }
 }
 
 /** One open connection to a broker. */
 export interface Connection {
   /** What a request puts into `reply_to`. */
   readonly replyTo: string;
+  /** Whether it takes messages just now. */
+  readonly ready: boolean;
+  /** Why the broker takes none, such as low memory; absent when it does. */
+  readonly blocked: string | undefined;
   /**
-   * Publishes a request, mandatory and without a confirm: its answer is its confirm.
+   * Publishes a request, mandatory and without a confirm: its answer is its confirm. Only while it is `ready`.
    *
    * @throws {NuropbMessageError} when its headers or body are too large.
    */
@@ -76,7 +98,8 @@ export interface Connection {
    * Publishes and waits for the broker's confirm.
    *
    * @throws {NuropbNotDeliveredError} when `mandatory` and no queue takes it.
-   * @throws {NuropbTransportError} when the broker refused it, or the connection was lost before the confirm.
+   * @throws {PublishRefused} when the broker refused it.
+   * @throws {NuropbTransportError} when the connection was lost before the confirm.
    */
   publish(message: Message, mandatory: boolean): Promise<void>;
   /**

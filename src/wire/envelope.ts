@@ -235,7 +235,7 @@ export function decodeEvent(message: Message, integers?: Integers): Event {
     context: body.context as WireContext,
     correlationId: body.correlation_id as string,
     traceId: readTraceId(body),
-    target: Array.isArray(body.target) ? body.target.map(String) : null,
+    target: Array.isArray(body.target) ? body.target.map(textOf) : null,
   };
 }
 
@@ -270,11 +270,16 @@ export function decodeResponse(
 
 function readError(error: unknown): MeshResponse["error"] {
   if (error === null || error === undefined) return null;
-  if (!isRecord(error)) return { error: "NuropbException", description: String(error) };
+  if (!isRecord(error)) return { error: "NuropbException", description: textOf(error) };
   return {
     error: typeof error.error === "string" ? error.error : "NuropbException",
     description: typeof error.description === "string" ? error.description : "",
   };
+}
+
+/** A text as it is, and anything else as JSON: an object of a peer's may have a `toString` that is none. */
+function textOf(value: unknown): string {
+  return typeof value === "string" ? value : stringifyRead(value);
 }
 
 function readType(message: Message): MessageType {

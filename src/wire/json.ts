@@ -12,6 +12,17 @@ export const MAX_DEPTH = 100;
 /** How much of a path an error shows. */
 const MAX_PATH = 80;
 
+/** From how many bytes on a body is looked at before it is read. */
+const LARGE = 65_536;
+const [QUOTE, BACKSLASH, OPEN_ARRAY, CLOSE_ARRAY, OPEN_OBJECT, CLOSE_OBJECT] = [
+  0x22,
+  0x5c,
+  0x5b,
+  0x5d,
+  0x7b,
+  0x7d,
+];
+
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
@@ -74,6 +85,7 @@ export type Integers = "number" | "bigint";
  * @throws {NuropbMessageError} when it is no UTF-8, no JSON, or nested too deep.
  */
 export function parse(bytes: Uint8Array, integers: Integers = "number"): unknown {
+  if (bytes.byteLength > LARGE && hasDeepBrackets(bytes)) throw tooDeep();
   let text: string;
   try {
     text = decoder.decode(bytes);
@@ -83,9 +95,28 @@ export function parse(bytes: Uint8Array, integers: Integers = "number"): unknown
   const value = parseText(text, integers);
   // A text shorter than two brackets per level cannot be too deep, which spares most messages the walk.
   if (text.length > 2 * MAX_DEPTH && isDeeper(value, MAX_DEPTH)) {
-    throw new NuropbMessageError(`The body is nested deeper than ${MAX_DEPTH} levels`);
+    throw tooDeep();
   }
   return value;
+}
+
+function tooDeep(): NuropbMessageError {
+  return new NuropbMessageError(`The body is nested deeper than ${MAX_DEPTH} levels`);
+}
+
+/** Whether JSON has more levels than allowed, told without reading it: of millions it would make as many objects. */
+function hasDeepBrackets(bytes: Uint8Array): boolean {
+  let depth = 0;
+  let isText = false;
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at];
+    if (byte === QUOTE) isText = !isText;
+    else if (isText) at += byte === BACKSLASH ? 1 : 0;
+    else if (byte === OPEN_ARRAY || byte === OPEN_OBJECT) {
+      if (++depth > MAX_DEPTH) return true;
+    } else if (byte === CLOSE_ARRAY || byte === CLOSE_OBJECT) depth--;
+  }
+  return false;
 }
 
 function parseText(text: string, integers: Integers): unknown {

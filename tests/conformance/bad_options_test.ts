@@ -23,7 +23,7 @@ const SECRET = "s3cr3t";
 const badUrls: [string, unknown, string][] = [
   ["no url", "nonsense", '"nonsense" is not a url'],
   ["an empty text", "", '"" is not a url'],
-  ["another protocol", "http://localhost/nuropb", "must start with amqp:, amqps: or memory:"],
+  ["another protocol", "http://localhost/nuropb", "must start with amqp:, amqps:, ws:, wss: or memory:"],
   ["a protocol with a password", `https://user:${SECRET}@localhost/nuropb`, "must start with"],
   ["no host", "amqp:///nuropb", "has no host"],
   ["no slashes", "amqp:localhost", "has no host"],

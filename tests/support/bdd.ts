@@ -37,8 +37,13 @@ const RUNNER_TIMEOUT_MS = 600_000;
 /** How long something may stay open after the tests of a file. */
 const OPEN_TIMEOUT_MS = 10_000;
 
+/** How long what the last test left behind has to fail: Deno and Bun end the process with that test. */
+const AFTERMATH_MS = 100;
+
 const register = await runner();
 let current: Group | undefined;
+/** Tests that have not ended yet. */
+let remaining = 0;
 
 /** A group of tests. `body` runs at once and must not be asynchronous. */
 export function describe(name: string, body: () => void): void {
@@ -84,7 +89,10 @@ function group(name: string, body: () => void, skipped: boolean): void {
 
 function add(sentence: string, body: Step, skipped: boolean): void {
   const groups = lineage(current);
-  if (!skipped) { for (const group of groups) group.remaining++; }
+  if (!skipped) {
+    remaining++;
+    for (const group of groups) group.remaining++;
+  }
   register([...groups.map((group) => group.name), sentence].join(" > "), () => run(groups, body), skipped);
 }
 
@@ -112,7 +120,7 @@ async function run(groups: Group[], body: Step): Promise<void> {
   };
   await attempt(async () => {
     for (const group of groups) await (group.opened ??= inOrder(group.hooks.beforeAll));
-    await attempt(() => inOrder([...inwards("beforeEach"), body, settle]));
+    await attempt(() => inOrder([...inwards("beforeEach"), body, () => settle()]));
     for (const group of outwards) {
       for (const step of group.hooks.afterEach) await attempt(() => inTime(step));
     }
@@ -121,13 +129,14 @@ async function run(groups: Group[], body: Step): Promise<void> {
     if (--group.remaining > 0) continue;
     for (const step of group.hooks.afterAll) await attempt(() => inTime(step));
   }
+  if (--remaining === 0) await settle(AFTERMATH_MS);
   if (failures.length > 1) throw new AggregateError(failures, failures.map(String).join("; "));
   if (failures.length === 1) throw failures[0];
 }
 
 /** Lets an unhandled rejection surface in the test that left it behind. */
-function settle(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve));
+function settle(milliseconds = 0): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
 async function inOrder(steps: readonly Step[]): Promise<void> {

@@ -3,11 +3,22 @@
  *
  * @module
  */
+import type { Found } from "./found.ts";
 import { must } from "./processes.ts";
+import { which } from "./runtimes.ts";
 
 /** Whether packages can be installed here. */
 export function isRoot(): boolean {
   return Deno.build.os === "linux" && Deno.uid() === 0;
+}
+
+/** The path of a command, which the package of the same name brings along where it is not there yet. */
+export async function findDebianCommand(name: string): Promise<Found<string>> {
+  const path = await which(name);
+  if (path !== undefined) return { found: path };
+  if (!isRoot()) return { missing: `install ${name}, or run as root on Debian` };
+  await installDebianPackage(name);
+  return { found: await which(name) ?? name };
 }
 
 let last: Promise<void> = Promise.resolve();

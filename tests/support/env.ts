@@ -19,7 +19,7 @@ export interface ScriptCommand {
 }
 
 /** The tools that tests may start. */
-export type Tool = "deno" | "bun" | "node" | "npm";
+export type Tool = "deno" | "bun" | "node" | "npm" | "websockify" | "chromium";
 
 /** The runtime under test: `deno`, `bun`, `node20`… */
 export function runtime(): string {

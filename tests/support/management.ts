@@ -50,7 +50,8 @@ export function brokerAt(url: string, managementUrl: string): Broker {
     managementUrl,
     answers: () => request("GET", "overview").then(() => true, () => false),
     async createVhost(name) {
-      await request("PUT", `vhosts/${name}`);
+      // On a busy machine it may take longer than RabbitMQ waits for it; once it is there, asking again is nothing.
+      await request("PUT", `vhosts/${name}`).catch(() => request("PUT", `vhosts/${name}`));
       await request("PUT", `permissions/${name}/${user}`, { configure: ".*", write: ".*", read: ".*" });
       return {
         url: `${protocol}//${authority}@${host}/${name}`,

@@ -1,11 +1,12 @@
 /**
- * Gets together what the tests need: a broker, a Python, the runtimes, the packed package and its build for Node.
+ * Gets together what the tests need: a broker, a Python, a browser, the runtimes, the packed package and its build for Node.
  *
  * @module
  */
 import { join } from "node:path";
 import { pack } from "../../.ci/pack.ts";
 import { findBroker } from "./broker.ts";
+import { findDebianCommand } from "./debian.ts";
 import { asFound, type Found } from "./found.ts";
 import { NODE_REPORTER, type Setting } from "./job.ts";
 import { buildForNode } from "./node_build.ts";
@@ -52,9 +53,11 @@ export async function prepare(plan: Plan, progress: Progress, report: Report): P
     return undefined;
   };
 
-  const [broker, python, tarball, found] = await Promise.all([
+  const [broker, python, websockify, chromium, tarball, found] = await Promise.all([
     obtain("RabbitMQ", findBroker(folder)),
     obtain("Python", findPython(cache)),
+    obtain("websockify", findDebianCommand("websockify")),
+    obtain("Chromium", findDebianCommand("chromium")),
     obtain("package", pack(folder).then(asFound)),
     // Bun is also what the test of the package installs it with.
     Promise.all(
@@ -84,6 +87,8 @@ export async function prepare(plan: Plan, progress: Progress, report: Report): P
         NUROPB_TEST_BUN: available.find(({ name }) => name === "bun")?.command ?? "",
         NUROPB_TEST_NODE: await which("node") ?? "",
         NUROPB_TEST_NPM: await which("npm") ?? "",
+        NUROPB_TEST_WEBSOCKIFY: websockify ?? "",
+        NUROPB_TEST_CHROMIUM: chromium ?? "",
       },
     },
     runtimes: wanted.filter((runtime) => builds === true || !isNode(runtime)),

@@ -1,57 +1,155 @@
 /**
- * A RabbitMQ of the test run's own: own node name, free ports, own epmd, and everything it writes in one temporary
- * folder, so that it meets no other one on the machine.
+ * A RabbitMQ of the test run's own, or of one test's: own node name, free ports, own epmd, and everything it writes in
+ * one temporary folder, so that it meets no other one on the machine. It can be killed and started again, and several
+ * make a cluster.
  *
  * @module
  */
+import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import process from "node:process";
+import { type Daemon, startDaemon } from "./daemon.ts";
 import { type Broker, brokerAt } from "./management.ts";
-import { startDaemon } from "./processes.ts";
 
-/** The server's script; the one of the same name in /usr/sbin would change to another user. */
-const SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+/** Where the scripts are; those of the same name in /usr/sbin would change to another user. */
+const SCRIPTS = "/usr/lib/rabbitmq/bin";
 
 const START_TIMEOUT_MS = 90_000;
 
+/** One node, which can be ended and started again: it keeps its name, its ports and its files. */
+export interface RabbitmqNode extends Broker {
+  /** The node's name in Erlang, as the management API shows it. */
+  readonly name: string;
+  readonly port: number;
+  readonly managementUrl: string;
+  /** Starts it again, and resolves as soon as it takes connections. */
+  start(): Promise<void>;
+  /** Ends it at once, with SIGKILL. */
+  kill(): Promise<void>;
+  /** Lets it stand still, and go on. */
+  signal(signal: "SIGSTOP" | "SIGCONT"): void;
+  /** Runs `rabbitmqctl` on it, and gives what that printed. */
+  control(...args: string[]): Promise<string>;
+}
+
+/** Nodes of one cluster. */
+export interface RabbitmqCluster extends AsyncDisposable {
+  readonly nodes: readonly RabbitmqNode[];
+}
+
+/** What the nodes of one cluster share. */
+interface Home extends AsyncDisposable {
+  readonly folder: string;
+  readonly env: Readonly<Record<string, string>>;
+}
+
 /** Whether the server is on this machine. */
-export async function hasRabbitmq(): Promise<boolean> {
-  return await Deno.stat(SERVER).then(() => true, () => false);
+export function hasRabbitmq(): Promise<boolean> {
+  return Promise.resolve(existsSync(`${SCRIPTS}/rabbitmq-server`));
 }
 
 /** Starts a server that keeps its files below this folder, and resolves when it takes connections. */
-export async function startRabbitmq(parent?: string): Promise<Broker> {
-  await using started = new AsyncDisposableStack();
-  const folder = await Deno.makeTempDir({
-    prefix: "rabbitmq-",
-    ...(parent === undefined ? {} : { dir: parent }),
-  });
-  started.defer(() => Deno.remove(folder, { recursive: true }));
-  const [port, managementPort, epmdPort, distributionPort] = freePorts();
-
-  await Deno.writeTextFile(join(folder, "rabbitmq.conf"), configuration(port, managementPort));
-  await Deno.writeTextFile(join(folder, "enabled_plugins"), "[rabbitmq_management].\n");
-  const epmdEnvironment = { ERL_EPMD_ADDRESS: "127.0.0.1", ERL_EPMD_PORT: `${epmdPort}` };
-  started.use(startDaemon("epmd", [], epmdEnvironment));
-  const server = started.use(startDaemon(SERVER, [], {
-    ...epmdEnvironment,
-    ...environment(folder, distributionPort),
-  }));
-
-  const broker = brokerAt(`amqp://guest:guest@127.0.0.1:${port}`, `http://127.0.0.1:${managementPort}`);
-  const state = { ended: false };
-  void server.ended.then(() => state.ended = true);
-  const deadline = Date.now() + START_TIMEOUT_MS;
-  // The listener for AMQP is the last thing that the server opens.
-  while (!(await accepts(port) && await broker.answers())) {
-    if (state.ended) throw new Error(`RabbitMQ did not start:\n${server.output().slice(-4_000)}`);
-    if (Date.now() > deadline) throw new Error(`RabbitMQ was not ready within ${START_TIMEOUT_MS / 1000} s`);
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  const running = started.move();
-  return { ...broker, [Symbol.asyncDispose]: () => running.disposeAsync() };
+export async function startRabbitmq(parent?: string): Promise<RabbitmqNode> {
+  const { nodes: [node], ...cluster } = await startCluster(1, parent);
+  return { ...node!, [Symbol.asyncDispose]: cluster[Symbol.asyncDispose] };
 }
 
-function configuration(port: number, managementPort: number): string {
+/** Starts so many servers as one cluster, and resolves when all of them take connections. */
+export async function startCluster(size: number, parent: string = tmpdir()): Promise<RabbitmqCluster> {
+  const home = await makeHome(parent);
+  const nodes: RabbitmqNode[] = [];
+  const cluster = {
+    nodes,
+    async [Symbol.asyncDispose]() {
+      await Promise.all(nodes.map((node) => node[Symbol.asyncDispose]()));
+      await home[Symbol.asyncDispose]();
+    },
+  };
+  const add = async () => {
+    const node = await makeNode(home, nodes[0]?.name);
+    nodes.push(node);
+    return node;
+  };
+  const startFully = async (node: RabbitmqNode) => {
+    await node.start();
+    await until(node.answers);
+  };
+  try {
+    // The others join the first one, which must be there by then.
+    await startFully(await add());
+    while (nodes.length < size) await add();
+    await Promise.all(nodes.slice(1).map(startFully));
+    return cluster;
+  } catch (error) {
+    await cluster[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** A folder for everything, with an epmd. */
+async function makeHome(parent: string): Promise<Home> {
+  const folder = await mkdtemp(join(parent, "rabbitmq-"));
+  const [epmdPort] = await freePorts(1);
+  const epmdEnv = { ERL_EPMD_ADDRESS: "127.0.0.1", ERL_EPMD_PORT: `${epmdPort}` };
+  const epmd = startDaemon("epmd", [], epmdEnv);
+  return {
+    folder,
+    // The Erlang cookie is put into HOME.
+    env: { ...epmdEnv, HOME: folder },
+    async [Symbol.asyncDispose]() {
+      await epmd[Symbol.asyncDispose]();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** @param first The node of the cluster that it is to join. */
+async function makeNode(home: Home, first: string | undefined): Promise<RabbitmqNode> {
+  const name = `nuropb-test-${crypto.randomUUID().slice(0, 8)}@localhost`;
+  const folder = join(home.folder, name);
+  const [port, managementPort, distributionPort] = await freePorts(3);
+  await mkdir(folder);
+  await writeFile(join(folder, "rabbitmq.conf"), configuration(port, managementPort, first));
+  await writeFile(join(folder, "enabled_plugins"), "[rabbitmq_management].\n");
+  const env = { ...home.env, ...environment(folder, name, distributionPort) };
+
+  let server: Daemon | undefined;
+  const end = async () => {
+    await server?.[Symbol.asyncDispose]();
+    server = undefined;
+  };
+  const managementUrl = `http://127.0.0.1:${managementPort}`;
+  return {
+    ...brokerAt(`amqp://guest:guest@127.0.0.1:${port}`, managementUrl),
+    name,
+    port,
+    managementUrl,
+    async start() {
+      const current = server ??= startDaemon(`${SCRIPTS}/rabbitmq-server`, [], env);
+      let ended = false;
+      void current.ended.then(() => ended = true);
+      // The listener for AMQP is the last thing that the server opens.
+      await until(() => {
+        if (ended) throw new Error(`RabbitMQ did not start:\n${current.output().slice(-4_000)}`);
+        return accepts(port);
+      });
+    },
+    kill: end,
+    signal: (signal) => server?.signal(signal),
+    control: (...args) => control(args, env),
+    [Symbol.asyncDispose]: end,
+  };
+}
+
+function configuration(port: number, managementPort: number, first: string | undefined): string {
+  const joins = first === undefined ? "" : `
+cluster_formation.peer_discovery_backend = classic_config
+cluster_formation.classic_config.nodes.1 = ${first}
+`;
   return `
 listeners.tcp.1 = 127.0.0.1:${port}
 management.tcp.ip = 127.0.0.1
@@ -63,16 +161,14 @@ collect_statistics_interval = 500
 log.console = true
 log.console.level = warning
 log.file = false
-`;
+${joins}`;
 }
 
-function environment(folder: string, distributionPort: number): Record<string, string> {
+function environment(folder: string, name: string, distributionPort: number): Record<string, string> {
   return {
-    // The Erlang cookie is put there.
-    HOME: folder,
     // Makes the script become the server, in place of waiting for it as a child.
     RUNNING_UNDER_SYSTEMD: "true",
-    RABBITMQ_NODENAME: `nuropb-test-${crypto.randomUUID().slice(0, 8)}@localhost`,
+    RABBITMQ_NODENAME: name,
     RABBITMQ_DIST_PORT: `${distributionPort}`,
     RABBITMQ_CONF_ENV_FILE: join(folder, "none.conf"),
     RABBITMQ_CONFIG_FILE: join(folder, "rabbitmq.conf"),
@@ -88,21 +184,53 @@ function environment(folder: string, distributionPort: number): Record<string, s
   };
 }
 
-/** Four ports that nobody listens on. They are all held at once, so that they differ. */
-function freePorts(): [number, number, number, number] {
-  const listen = () => Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const listeners = [listen(), listen(), listen(), listen()] as const;
-  for (const listener of listeners) listener.close();
-  const [amqp, management, epmd, distribution] = listeners;
-  return [amqp.addr.port, management.addr.port, epmd.addr.port, distribution.addr.port];
+function control(args: readonly string[], env: Readonly<Record<string, string>>): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const options = { env: { ...process.env, ...env }, timeout: START_TIMEOUT_MS };
+    execFile(`${SCRIPTS}/rabbitmqctl`, [...args], options, (error, output, errors) => {
+      if (error === null) resolve(output);
+      else reject(new Error(`rabbitmqctl ${args.join(" ")} failed: ${errors}${output}`, { cause: error }));
+    });
+  });
 }
 
-async function accepts(port: number): Promise<boolean> {
-  try {
-    const connection = await Deno.connect({ hostname: "127.0.0.1", port });
-    connection.close();
-    return true;
-  } catch {
-    return false;
+/**
+ * Ports that nobody listens on, below those that the system gives to connections: one of these could hold a port that
+ * a server wants to have again. They are all held at once, so that they differ.
+ */
+async function freePorts(count: 1): Promise<[number]>;
+async function freePorts(count: 3): Promise<[number, number, number]>;
+async function freePorts(count: number): Promise<number[]> {
+  const servers = new Map<number, ReturnType<typeof createServer>>();
+  while (servers.size < count) {
+    const port = 20_000 + Math.floor(Math.random() * 10_000);
+    const server = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once("error", () => resolve(false));
+      server.listen(port, "127.0.0.1", () => resolve(true));
+    });
+    if (isFree) servers.set(port, server);
+  }
+  await Promise.all([...servers.values()].map((server) => new Promise((resolve) => server.close(resolve))));
+  return [...servers.keys()];
+}
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: "127.0.0.1", port });
+    const end = (accepted: boolean) => {
+      socket.destroy();
+      resolve(accepted);
+    };
+    socket.once("connect", () => end(true));
+    socket.once("error", () => end(false));
+  });
+}
+
+async function until(holds: () => Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + START_TIMEOUT_MS;
+  while (!await holds()) {
+    if (Date.now() > deadline) throw new Error(`RabbitMQ was not ready within ${START_TIMEOUT_MS / 1000} s`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

@@ -33,7 +33,7 @@ async function play(toClient: (socket: ByteSocket, bytes: Uint8Array) => void): 
   let lost: Error | undefined;
   amqp.onend = (error) => lost = error;
   await amqp.connect();
-  const channel = await amqp.openChannel();
+  const channel = amqp.openChannel();
   const bodies: string[] = [];
   channel.ondelivery = ({ body, properties }) =>
     bodies.push(`${properties.correlationId} ${new TextDecoder().decode(body ?? undefined)}`);

@@ -119,7 +119,7 @@ describe("bytes from the broker that are no AMQP", () => {
       const amqp = new AmqpSocket(socket, { ...settings, maxMessageSize: 1_000 });
       amqp.onend = () => ended++;
       await amqp.connect();
-      const channel = await amqp.openChannel();
+      const channel = amqp.openChannel();
       await channel.basicConsume(queue, {}, () => {});
       const good = Array.from(
         { length: 3 },

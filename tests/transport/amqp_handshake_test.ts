@@ -143,7 +143,6 @@ describe("a broker that refuses in the handshake", () => {
     it(`fails it at once, and is answered: ${step}`, async () => {
       await using broker = await FakeBroker.start();
       broker.on(step, ({ session }) => {
-        broker.on(step, () => {});
         session.send(method(0, "connection.close", { code: 541, text: "INTERNAL_ERROR - out of order" }));
       });
       const error = await refusal(connect(broker.url));

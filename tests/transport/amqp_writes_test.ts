@@ -12,7 +12,8 @@ async function opened(tune: Partial<Tune> = {}) {
   const { socket, session, writes } = inMemory(broker);
   const amqp = new AmqpSocket(socket, settings);
   await amqp.connect();
-  const channel = await amqp.openChannel();
+  const channel = amqp.openChannel();
+  await until(() => session.all("channel.open").length === 1);
   writes.length = 0;
   return { broker, amqp, channel, session, writes };
 }
@@ -109,7 +110,7 @@ describe("a message on its way to the broker", () => {
         await channel.confirmSelect();
         const first = channel.confirm(message("first"), false);
         await assert.rejects(
-          channel.confirm(message("", { large: "x".repeat(size) }), false),
+          async () => await channel.confirm(message("", { large: "x".repeat(size) }), false),
           (error: unknown) => {
             assert.ok(error instanceof NuropbMessageError);
             assert.equal(error.code, "MESSAGE_TOO_LARGE");

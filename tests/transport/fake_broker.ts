@@ -29,6 +29,7 @@ const METHODS = {
   "connection.close": [10, 50, "code:u16 text:short class:u16 method:u16"],
   "connection.close-ok": [10, 51, ""],
   "connection.blocked": [10, 60, "reason:short"],
+  "connection.unblocked": [10, 61, ""],
   "channel.open": [20, 10, "outOfBand:short"],
   "channel.open-ok": [20, 11, "id:long"],
   "channel.close": [20, 40, "code:u16 text:short class:u16 method:u16"],
@@ -104,6 +105,13 @@ function number(value: number, size: 1 | 2 | 4 | 8): Buffer {
   bytes.writeBigUInt64BE(BigInt.asUintN(64, BigInt(value)));
   return bytes.subarray(8 - size);
 }
+
+const HANDSHAKE: ReadonlySet<StepName> = new Set([
+  "header",
+  "connection.start-ok",
+  "connection.tune-ok",
+  "connection.open",
+]);
 
 function layoutOf(fields: string): [name: string, kind: string][] {
   return fields === "" ? [] : fields.split(" ").map((field) => field.split(":") as [string, string]);
@@ -257,6 +265,10 @@ export class Session {
   readonly #partial = new Map<number, Incoming>();
   #input = Buffer.alloc(0);
   #greeted = false;
+  /** A step of the handshake that is not done yet: a broker takes them one after the other. */
+  #held = false;
+  /** It has closed the connection, and passes over everything but the answer. */
+  #closing = false;
   #deliveries = 0;
 
   constructor(broker: FakeBroker, wire: Wire) {
@@ -266,6 +278,7 @@ export class Session {
 
   /** Writes all of it at once. */
   send(...bytes: Uint8Array[]): void {
+    this.#closing ||= bytes.some((part) => part[0] === 1 && part[8] === 10 && part[10] === 50);
     if (!this.closed) this.#wire.write(Buffer.concat(bytes));
   }
 
@@ -314,8 +327,12 @@ export class Session {
     if (this.closed) return;
     this.chunks.push(Buffer.from(bytes));
     this.#input = Buffer.concat([this.#input, bytes]);
+    this.#readOn();
+  }
+
+  #readOn(): void {
     try {
-      while (this.#readOne());
+      while ((!this.#held || this.#closing) && this.#readOne());
     } catch (error) {
       this.#broker.faults.push(error);
       this.drop();
@@ -345,12 +362,14 @@ export class Session {
 
   #readFrame(type: number, channel: number, payload: Buffer): void {
     if (type === 8) return this.#step("heartbeat", channel, {});
+    if (type !== 1 && this.#closing) return;
     if (type !== 1) return this.#readContent(type, channel, payload);
     const [classId, methodId] = [payload.readUInt16BE(0), payload.readUInt16BE(2)];
     const known = Object.entries(METHODS).find(([, [a, b]]) => a === classId && b === methodId);
     assert.ok(known, `Method ${classId}.${methodId} came in, which nothing here speaks`);
     const name = known[0] as MethodName;
     const fields = readFields(layoutOf(known[1][2]), payload, 4);
+    if (this.#closing && name !== "connection.close-ok") return;
     assert.ok(
       name === "channel.open" || this.#channels.has(channel),
       `${name} came in on closed channel ${channel}`,
@@ -399,7 +418,7 @@ export class Session {
   #confirm(message: Published): void {
     const { channel, deliveryTag, properties: { replyTo } } = message;
     if (deliveryTag > 0) this.send(method(channel, "basic.ack", { deliveryTag }));
-    else if (typeof replyTo === "string" && this.consumers.has(replyTo)) this.answer(message, "pong");
+    if (typeof replyTo === "string" && this.consumers.has(replyTo)) this.answer(message, "pong");
   }
 
   #record(name: Received["name"], channel: number, fields: Fields): void {
@@ -411,11 +430,14 @@ export class Session {
     if (name === "channel.open") this.#channels.add(channel);
     if (name === "channel.close" || name === "channel.close-ok") this.#forget(channel);
     const message = undefined as unknown as Published;
-    this.#broker.run(
-      name,
-      { session: this, channel, fields, message },
-      () => this.#playAlong(name, channel, fields),
-    );
+    this.#held = HANDSHAKE.has(name);
+    const next = () => {
+      const wasHeld = this.#held;
+      this.#held = false;
+      this.#playAlong(name, channel, fields);
+      if (wasHeld) this.#readOn();
+    };
+    this.#broker.run(name, { session: this, channel, fields, message }, next);
   }
 
   #forget(channel: number): void {
@@ -433,6 +455,16 @@ export class Session {
         return this.send(method(0, "connection.start", { minor: 9, mechanisms: "PLAIN", locales: "en_US" }));
       case "connection.start-ok":
         return this.send(method(0, "connection.tune", { ...this.#broker.tune }));
+      case "connection.tune-ok": {
+        // RabbitMQ closes the connection for a limit above its own, of which zero is none.
+        const above = (["channelMax", "frameMax"] as const).find((limit) =>
+          this.#broker.tune[limit] > 0 && Number(fields[limit]) > this.#broker.tune[limit]
+        );
+        if (above === undefined) return;
+        return this.send(
+          method(0, "connection.close", { code: 530, text: `negotiated ${above} too large` }),
+        );
+      }
       case "connection.close":
         this.send(method(0, "connection.close-ok"));
         return this.drop();
@@ -602,6 +634,7 @@ export const settings: AmqpSettings = {
   vhost: "mesh",
   username: "ann",
   password: PASSWORD,
+  mechanism: "PLAIN",
   name: "test",
   heartbeat: 60_000,
   methodTimeout: 1_000,
@@ -618,12 +651,21 @@ export async function openConnection(broker: FakeBroker, handlers: Partial<Conne
     closes: [] as unknown[],
   };
   const connection: Connection = await openAmqp(
-    { ...settings, address: { host: hostname, port: Number(port) }, declare: false },
+    {
+      ...settings,
+      address: { host: hostname, port: Number(port) },
+      declare: false,
+      handshake: { pipelined: true },
+      isCluster: false,
+    },
     {
       onreply: (message) => told.replies.push(message),
       onreturn: (message) => told.returns.push(message),
       onreset: (error) => told.resets.push(error),
       onclose: (error) => told.closes.push(error),
+      onrefused: () => {},
+      onflow: () => {},
+      onpipelined: () => {},
       ...handlers,
     },
     new AbortController().signal,

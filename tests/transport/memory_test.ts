@@ -56,6 +56,9 @@ async function open(
     onreply: (message) => told.replies.push(message),
     onreturn: (message) => told.returns.push(message),
     onreset: (error) => told.resets.push(error),
+    onrefused: () => {},
+    onflow: () => {},
+    onpipelined: () => {},
     onclose: (error) => told.closes.push(error),
   }, signal);
   const client = { connection, ...told };
@@ -209,7 +212,7 @@ describe("a request over an embedded broker", () => {
 
   async function serve(ondelivery: (delivery: Delivery) => void): Promise<Taker> {
     return await take(await open(), serviceQueue("greeter"), {
-      topology: serviceTopology("greeter", [], "classic"),
+      topology: serviceTopology("greeter", [], { queueType: "classic" }),
       ondelivery,
     });
   }
@@ -373,6 +376,9 @@ describe("traffic without a pause over an embedded broker", () => {
       onreply: () => settled(),
       onreturn: () => settled(),
       onreset: () => {},
+      onrefused: () => {},
+      onflow: () => {},
+      onpipelined: () => {},
       onclose: () => {},
     }, new AbortController().signal);
     const request = () => {
@@ -382,7 +388,7 @@ describe("traffic without a pause over an embedded broker", () => {
     };
     await untilTurn(request);
     await take(await open(), serviceQueue("greeter"), {
-      topology: serviceTopology("greeter", [], "classic"),
+      topology: serviceTopology("greeter", [], { queueType: "classic" }),
       ondelivery: (delivery) => {
         delivery.reply(message("", delivery.properties.replyTo!));
         delivery.ack();
@@ -493,9 +499,9 @@ describe("declaring on an embedded broker", () => {
 
   it("again, with the same settings, changes nothing", async () => {
     const client = await open();
-    await client.connection.declare(serviceTopology("greeter", ["a.*"], "classic"));
+    await client.connection.declare(serviceTopology("greeter", ["a.*"], { queueType: "classic" }));
     await fill(client, serviceQueue("greeter"), "kept");
-    await client.connection.declare(serviceTopology("greeter", ["a.*"], "classic"));
+    await client.connection.declare(serviceTopology("greeter", ["a.*"], { queueType: "classic" }));
     assert.equal(info(serviceQueue("greeter"))?.ready, 1);
   });
 

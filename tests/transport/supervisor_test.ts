@@ -20,6 +20,8 @@ import { noticeRejections, soon, until } from "./fake_broker.ts";
 /** A connection that a test drives. Everything succeeds unless the test says otherwise. */
 class FakeConnection implements Connection {
   readonly replyTo = "replies";
+  ready = true;
+  blocked: string | undefined;
   readonly handlers: ConnectionHandlers;
   readonly published: Message[] = [];
   readonly consumers: { options: ConsumeOptions; handlers: ConsumerHandlers; closed: boolean }[] = [];
@@ -78,6 +80,7 @@ function supervised(scripts: readonly Script[] = [() => {}], connectTimeout = 1_
   const attempts: number[] = [];
   const statuses: MeshStatus[] = [];
   const resets: NuropbException[] = [];
+  const readies: number[] = [];
   const brokers = scripts.map((script, index): OpenConnection => async (handlers, signal) => {
     attempts.push(index);
     const connection = new FakeConnection(handlers);
@@ -89,6 +92,9 @@ function supervised(scripts: readonly Script[] = [() => {}], connectTimeout = 1_
     onreply: () => {},
     onreturn: () => {},
     onreset: (error: NuropbException) => resets.push(error),
+    onrefused: () => {},
+    onpipelined: () => {},
+    onready: () => readies.push(0),
     onstatus: (status: MeshStatus) => statuses.push(status),
   };
   const supervisor = new Supervisor(brokers, handlers, connectTimeout, silent);
@@ -98,6 +104,7 @@ function supervised(scripts: readonly Script[] = [() => {}], connectTimeout = 1_
     attempts,
     statuses,
     resets,
+    readies,
     states: () => statuses.map(({ state }) => state),
   };
 }
@@ -418,6 +425,18 @@ describe("a supervisor, told of a loss,", () => {
     await supervisor.close();
   });
 
+  it("tells what went out early that it may have run, when consumers could not be set up", async () => {
+    const { supervisor, connections, resets } = supervised([(connection) => {
+      if (connections.length === 2) connection.onconsume = () => Promise.reject(failure("CONNECTION_LOST"));
+    }]);
+    await supervisor.open(undefined);
+    await supervisor.consume(options, () => {});
+    connections[0]!.lose();
+    await until(() => connections[2]?.consumers.length === 1);
+    assert.equal(resets.length, 2);
+    await supervisor.close();
+  });
+
   it("minds no late word of an old connection", async () => {
     const { supervisor, connections, resets, states } = supervised();
     await supervisor.open(undefined);
@@ -428,5 +447,191 @@ describe("a supervisor, told of a loss,", () => {
     assert.equal(resets.length, 1);
     assert.deepEqual(states(), ["open", "waiting", "connecting", "open"]);
     await supervisor.close();
+  });
+});
+
+/** Has time pass a thousand times as fast, and the longest delay come about at random, while a test runs. */
+async function inHaste(test: () => Promise<void>): Promise<void> {
+  const { setTimeout: inTime } = globalThis;
+  const { random } = Math;
+  const hasty = (run: () => void, milliseconds = 0) => inTime(run, milliseconds / 1_000);
+  Math.random = () => 1;
+  globalThis.setTimeout = hasty as typeof setTimeout;
+  try {
+    await test();
+  } finally {
+    globalThis.setTimeout = inTime;
+    Math.random = random;
+  }
+}
+
+describe("a supervisor, opening a connection again,", () => {
+  noticeRejections();
+
+  /** The waits after a connection was lost, while all attempts fail. */
+  async function waitsFor(
+    count: number,
+    reason: (attempt: number) => NuropbTransportError,
+  ): Promise<number[]> {
+    const waits: number[] = [];
+    await inHaste(async () => {
+      const { supervisor, connections, statuses } = supervised([
+        () => connections.length === 1 ? undefined : Promise.reject(reason(connections.length - 1)),
+      ]);
+      await supervisor.open(undefined);
+      connections[0]!.lose();
+      await until(() => statuses.filter(({ state }) => state === "waiting").length >= count);
+      await supervisor.close();
+      for (const status of statuses) if (status.state === "waiting") waits.push(status.delay);
+    });
+    return waits.slice(0, count);
+  }
+
+  for (const code of ["CONNECT_FAILED", "CONNECTION_LOST"] as const) {
+    it(`waits no longer than two seconds for a broker that cannot be reached: ${code}`, async () => {
+      const waits = await waitsFor(8, () => failure(code));
+      assert.deepEqual(waits, [100, 200, 400, 800, 1_600, 2_000, 2_000, 2_000]);
+    });
+  }
+
+  for (const code of ["ACCESS_REFUSED", "VHOST_NOT_FOUND", "PRECONDITION_FAILED"] as const) {
+    it(`waits up to half a minute for one that refuses: ${code}`, async () => {
+      const waits = await waitsFor(11, () => failure(code));
+      assert.deepEqual(
+        waits,
+        [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000],
+      );
+    });
+  }
+
+  it("judges by the attempt before: a broker that refuses, then is away, is soon found again", async () => {
+    const waits = await waitsFor(9, (attempt) => failure(attempt < 7 ? "ACCESS_REFUSED" : "CONNECT_FAILED"));
+    assert.deepEqual(waits.slice(5), [3_200, 6_400, 2_000, 2_000]);
+  });
+
+  it("waits between half of that time and all of it", async () => {
+    const { supervisor, connections, statuses } = supervised();
+    await supervisor.open(undefined);
+    for (let round = 0; round < 5; round++) {
+      connections[round]!.lose();
+      await until(() => connections.length === round + 2 && statuses.at(-1)?.state === "open");
+    }
+    await supervisor.close();
+    const waits = statuses.flatMap((status) => status.state === "waiting" ? [status.delay] : []);
+    assert.equal(waits.length, 5);
+    // One that was lost at once counts as one that was not reached.
+    for (const [index, wait] of waits.entries()) {
+      const longest = Math.min(2_000, 100 * 2 ** index);
+      assert.ok(wait >= longest / 2 && wait <= longest, `${wait} ms`);
+    }
+  });
+});
+
+describe("a supervisor of a connection that takes messages only at times", () => {
+  noticeRejections();
+
+  /** Tells it of a change. */
+  function flow(connection: FakeConnection, ready: boolean, blocked?: string): void {
+    connection.ready = ready;
+    connection.blocked = blocked;
+    connection.handlers.onflow();
+  }
+
+  it("has none until it takes them, and shows why", async () => {
+    const { supervisor, connections, statuses, readies } = supervised();
+    await supervisor.open(undefined);
+    flow(connections[0]!, false, "low on memory");
+    assert.equal(supervisor.connection, undefined);
+    const waiting = [supervisor.ready(), supervisor.ready()];
+    flow(connections[0]!, true);
+    assert.deepEqual(await soon(Promise.all(waiting)), [connections[0], connections[0]]);
+    assert.deepEqual(statuses, [{ state: "open" }, { state: "open", blocked: "low on memory" }, {
+      state: "open",
+    }]);
+    assert.equal(readies.length, 2);
+    await supervisor.close();
+  });
+
+  it("keeps nobody waiting who came before it was told twice that it takes none", async () => {
+    const { supervisor, connections } = supervised();
+    await supervisor.open(undefined);
+    flow(connections[0]!, false);
+    const waiting = supervisor.ready();
+    flow(connections[0]!, false, "low on memory");
+    const later = supervisor.ready();
+    flow(connections[0]!, true);
+    assert.equal(await soon(waiting), connections[0]);
+    assert.equal(await soon(later), connections[0]);
+    await supervisor.close();
+  });
+
+  it("keeps nobody waiting over the loss of that connection", async () => {
+    const { supervisor, connections } = supervised();
+    await supervisor.open(undefined);
+    flow(connections[0]!, false, "low on memory");
+    const waiting = supervisor.ready();
+    connections[0]!.lose();
+    assert.equal(await soon(waiting), connections[1]);
+    assert.deepEqual(supervisor.status, { state: "open" });
+    await supervisor.close();
+  });
+
+  it("takes one that takes none yet for open, and waits for it", async () => {
+    const { supervisor, connections, readies } = supervised([(connection) => {
+      connection.ready = false;
+      connection.blocked = "low on memory";
+    }]);
+    await supervisor.open(undefined);
+    assert.deepEqual(supervisor.status, { state: "open", blocked: "low on memory" });
+    assert.equal(readies.length, 0);
+    const waiting = supervisor.ready();
+    flow(connections[0]!, true);
+    assert.equal(await soon(waiting), connections[0]);
+    assert.deepEqual(supervisor.status, { state: "open" });
+    await supervisor.close();
+  });
+
+  it("minds no word of an old one", async () => {
+    const { supervisor, connections, statuses } = supervised();
+    await supervisor.open(undefined);
+    connections[0]!.lose();
+    await until(() => statuses.at(-1)?.state === "open");
+    flow(connections[0]!, false, "low on memory");
+    assert.equal(supervisor.connection, connections[1]);
+    assert.deepEqual(supervisor.status, { state: "open" });
+    await supervisor.close();
+  });
+});
+
+describe("a supervisor, closed while it opens,", () => {
+  noticeRejections();
+
+  it("asks no further broker, closes what comes about nevertheless, and is closed once", async () => {
+    let finish = () => {};
+    const { supervisor, connections, states } = supervised([
+      () => new Promise<void>((resolve) => finish = resolve),
+      () => assert.fail("It was asked too"),
+    ]);
+    const opening = assert.rejects(soon(supervisor.open(undefined)), { code: "CLOSED" });
+    await until(() => connections.length === 1);
+    const ready = assert.rejects(soon(supervisor.ready()), { code: "CLOSED" });
+    await supervisor.close();
+    finish();
+    await Promise.all([opening, ready]);
+    assert.ok(connections[0]!.closed);
+    assert.deepEqual(states(), ["closing", "closed"]);
+  });
+
+  it("never is open again, in whatever turn it is closed", async () => {
+    for (let turns = 0; turns < 30; turns++) {
+      const { supervisor, connections, statuses } = supervised();
+      const opening = supervisor.open(undefined).catch(() => {});
+      for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+      await supervisor.close();
+      await opening;
+      assert.equal(supervisor.connection, undefined);
+      assert.equal(statuses.at(-1)?.state, "closed");
+      assert.ok(connections.every(({ closed }) => closed), `closed after ${turns} turns`);
+    }
   });
 });

@@ -1,0 +1,180 @@
+import assert from "node:assert/strict";
+import { connect, NuropbTransportError, NuropbValidationError } from "@nuropb/mesh";
+import type { ConnectOptions, Mesh } from "@nuropb/mesh";
+import { afterEach, describe, it } from "@std/testing/bdd";
+import { uniqueName, urls } from "../support/env.ts";
+import { closedPort, listen } from "./listener.ts";
+import { failure, reasonOf, stage, take, within } from "./stage.ts";
+
+const lazy = { lazy: true };
+const plain = { encrypted: false };
+
+/** Everything that can be asked of a mesh that is not connected yet. */
+function askAll(mesh: Mesh, service: string): Promise<unknown>[] {
+  return [
+    mesh.ready(),
+    mesh.request(service, "work", {}, plain),
+    mesh.request(service, "work"),
+    mesh.request(service, "work", {}, { idempotent: true }),
+    mesh.command(service, "work", {}, plain),
+    mesh.publish("orders.created", 1),
+    mesh.describe(service),
+    mesh.subscribe("orders.*").ready,
+  ];
+}
+
+for (const { name, url } of urls()) {
+  describe(`a lazy mesh on ${name}`, () => {
+    const open = stage(url);
+
+    it("is there before its connection, and answers what is asked at once", async () => {
+      const service = await open.service({ work: () => "done" });
+      const mesh = await open.mesh(lazy);
+      assert.deepEqual(mesh.status, { state: "connecting", attempt: 1 });
+      const [, ...results] = await within(Promise.all(askAll(mesh, service.name)));
+      assert.deepEqual(results.slice(0, 3), ["done", "done", "done"]);
+      assert.deepEqual(mesh.status, { state: "open" });
+      assert.equal(await mesh.request(service.name, "work"), "done");
+    });
+
+    it("gets the events of a subscription that was made before its connection", async () => {
+      const topic = uniqueName("topic");
+      const mesh = await open.mesh(lazy);
+      const events = mesh.subscribe<number>(topic);
+      await within(events.ready);
+      await mesh.publish(topic, 7);
+      assert.deepEqual((await take(events, 1)).map(({ event }) => event), [7]);
+    });
+
+    it("answers a crowd of requests once each", async () => {
+      const runs: number[] = [];
+      const service = await open.service({
+        work({ number }: { number: number }) {
+          runs.push(number);
+          return number;
+        },
+      });
+      const mesh = await open.mesh(lazy);
+      const numbers = Array.from({ length: 500 }, (_, number) => number);
+      const answers = numbers.map((number) => mesh.request(service.name, "work", { number }, plain));
+      assert.deepEqual(await within(Promise.all(answers)), numbers);
+      assert.deepEqual(runs.toSorted((a, b) => a - b), numbers);
+    });
+
+    it("can be shared by a service, and be a service's own", async () => {
+      const mesh = await open.mesh(lazy);
+      const shared = await open.service({ work: () => "shared" }, { mesh });
+      const own = await open.service({ work: () => "own" }, lazy);
+      assert.equal(await mesh.request(shared.name, "work"), "shared");
+      assert.equal(await mesh.request(own.name, "work"), "own");
+    });
+
+    it("tells at once that nobody hosts a service", async () => {
+      const mesh = await open.mesh(lazy);
+      const error = await reasonOf(() => within(mesh.request(uniqueName("nobody"), "work", {}, plain)));
+      assert.equal((error as NuropbTransportError).code, "NOT_DELIVERED");
+    });
+
+    it("can be closed before it is connected: what waits learns it, and it ends once", async () => {
+      const mesh = await connect(url, lazy);
+      const states: string[] = [];
+      mesh.addEventListener("status", ({ detail }) => states.push(detail.state));
+      const asked = askAll(mesh, "nobody").map((promise) => reasonOf(() => within(promise)));
+      await within(mesh.close());
+      for (const reason of await Promise.all(asked)) {
+        assert.ok(reason instanceof NuropbTransportError);
+        assert.equal(reason.code, "CLOSED");
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      assert.deepEqual(states, ["closing", "closed"]);
+      assert.equal(mesh.status.state, "closed");
+    });
+
+    it("is refused when `lazy` is no boolean", async () => {
+      const options = { lazy: "yes" } as unknown as ConnectOptions;
+      const error = await failure(NuropbValidationError, () => connect(url, options));
+      assert.match(error.message, /lazy/);
+    });
+  });
+}
+
+describe("a lazy mesh that does not get its connection", () => {
+  const opened: { close(): Promise<void> }[] = [];
+  afterEach(async () => {
+    await Promise.all(opened.splice(0).map((each) => each.close()));
+  });
+  const urlOf = (port: number) => `amqp://127.0.0.1:${port}`;
+
+  it("fails what waits with the reason, each, and is closed", async () => {
+    const mesh = await connect(urlOf(await closedPort()), lazy);
+    const reasons = await Promise.all(
+      askAll(mesh, "nobody").map((promise) => reasonOf(() => within(promise))),
+    );
+    assert.equal(mesh.status.state, "closed");
+    for (const reason of reasons) {
+      assert.ok(reason instanceof NuropbTransportError);
+      assert.equal(reason.code, "CONNECT_FAILED");
+      assert.match(reason.message, /No broker can be reached at 127\.0\.0\.1/);
+    }
+    const late = await Promise.all(
+      askAll(mesh, "nobody").map((promise) => reasonOf(() => within(promise))),
+    );
+    for (const reason of late) assert.ok(reason instanceof NuropbTransportError, String(reason));
+    await within(mesh.close());
+  });
+
+  it("fails it after connectTimeout where nobody answers", async () => {
+    const silent = await listen();
+    opened.push(silent);
+    const mesh = await connect(urlOf(silent.port), { lazy: true, connectTimeout: 100 });
+    const reasons = await Promise.all(
+      askAll(mesh, "nobody").map((promise) => reasonOf(() => within(promise))),
+    );
+    for (const reason of reasons) {
+      assert.ok(reason instanceof NuropbTransportError, String(reason));
+      assert.equal(reason.code, "CONNECT_FAILED");
+      assert.match(reason.message, /100 ms/);
+    }
+  });
+
+  it("tries the other brokers of its list first", async () => {
+    for (const { url } of urls()) {
+      const silent = await listen();
+      opened.push(silent);
+      const list = [urlOf(await closedPort()), urlOf(silent.port), url];
+      const mesh = await connect(list, { lazy: true, connectTimeout: 200 });
+      opened.push(mesh);
+      await within(mesh.ready());
+      assert.equal(mesh.status.state, "open");
+    }
+  });
+
+  it("gives up when its signal aborts", async () => {
+    const silent = await listen();
+    opened.push(silent);
+    const controller = new AbortController();
+    const mesh = await connect(urlOf(silent.port), { lazy: true, signal: controller.signal });
+    const ready = reasonOf(() => within(mesh.ready()));
+    controller.abort(new Error("enough"));
+    assert.match(String(await ready), /enough/);
+    assert.equal(mesh.status.state, "closed");
+  });
+
+  it("can be closed while nobody answers, and leaves no connection behind", async () => {
+    const silent = await listen();
+    opened.push(silent);
+    const list = [urlOf(silent.port), urlOf(silent.port)];
+    const mesh = await connect(list, lazy);
+    const states: string[] = [];
+    mesh.addEventListener("status", ({ detail }) => states.push(detail.state));
+    const asked = askAll(mesh, "nobody").map((promise) => reasonOf(() => within(promise)));
+    while (silent.connections.open === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    await within(mesh.close());
+    for (const reason of await Promise.all(asked)) {
+      assert.equal((reason as NuropbTransportError).code, "CLOSED");
+    }
+    while (silent.connections.open > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    assert.equal(silent.connections.opened, 1);
+    assert.deepEqual(states, ["closing", "closed"]);
+  });
+});
