@@ -1,0 +1,197 @@
+/**
+ * What a soak came to: as text, and as JSON.
+ *
+ * @module
+ */
+import type { Ledger, Row } from "./ledger.ts";
+import type { WorkerProcess } from "./worker_process.ts";
+
+/** A fault that is over. */
+export interface Recovery {
+  readonly kind: string;
+  readonly text: string;
+  /** From the end of the fault until a request went through each link that it broke, in ms; null for never. */
+  readonly milliseconds: number | null;
+}
+
+/** How long recovery may take at most, in ms. */
+export const LONGEST_RECOVERY_MS = 5_000;
+
+/** How much a process that lived that long may have grown since its warm-up. */
+const MOST_GROWTH = 1.3;
+
+/** How many measurements make up the warm-up's, and the end's. */
+const SAMPLES = 3;
+
+/** For how long a process must have lived for its growth to tell anything, in ms. */
+const LONG_LIFE_MS = 150_000;
+
+const COLUMNS: readonly [keyof Row, string][] = [
+  ["kind", ""],
+  ["sent", "sent"],
+  ["confirmed", "confirmed"],
+  ["answered", "answered"],
+  ["handledOnce", "once"],
+  ["handledAgain", "again"],
+  ["failed", "failed"],
+  ["deadLettered", "dead"],
+  ["lost", "lost"],
+  ["hung", "hung"],
+];
+
+/** What a run came to. */
+export interface Summary {
+  readonly seed: number;
+  readonly seconds: number;
+  readonly rows: readonly Row[];
+  readonly failures: Readonly<Record<string, number>>;
+  readonly letters: Readonly<Record<string, number>>;
+  readonly calledAgain: number;
+  /** Commands and events that their handler refused, and that are no dead letters. */
+  readonly refusedWithoutLetter: number;
+  /** Idempotent requests that one process ran twice. */
+  readonly twins: { readonly done: number; readonly running: number };
+  readonly recoveries: readonly Recovery[];
+  readonly memory: readonly Growth[];
+  /** Why it failed; empty when it did not. */
+  readonly problems: readonly string[];
+}
+
+interface Growth {
+  readonly process: string;
+  readonly runtime: string;
+  readonly aliveSeconds: number;
+  readonly startMiB: number;
+  readonly endMiB: number;
+  readonly startHeapMiB: number;
+  readonly endHeapMiB: number;
+  /** Resident memory all along, in MiB. */
+  readonly series: readonly number[];
+}
+
+/** Puts it together. */
+export function summarize(
+  seed: number,
+  seconds: number,
+  ledger: Ledger,
+  recoveries: readonly Recovery[],
+  workers: readonly WorkerProcess[],
+): Summary {
+  const rows = ledger.rows();
+  const memory = workers.map(growthOf).filter((growth) => growth !== undefined);
+  const problems = [...ledger.problems];
+  const { refusedWithoutLetter, twins } = ledger;
+  for (const { kind, lost, hung } of rows) {
+    if (lost > 0) problems.push(`${lost} lost: ${kind}`);
+    if (hung > 0) problems.push(`${hung} hung: ${kind}`);
+  }
+  if (refusedWithoutLetter > 0) problems.push(`${refusedWithoutLetter} refused, and no dead letters`);
+  if (twins.done > 0) {
+    problems.push(`${twins.done} idempotent requests ran again in the process that had done them`);
+  }
+  for (const { text, milliseconds } of recoveries) {
+    if (milliseconds !== null && milliseconds <= LONGEST_RECOVERY_MS) continue;
+    problems.push(`${text}: ${milliseconds === null ? "never" : `only after ${milliseconds} ms`} back`);
+  }
+  for (const { process, startMiB, endMiB, aliveSeconds } of memory) {
+    if (aliveSeconds * 1_000 < LONG_LIFE_MS || endMiB <= startMiB * MOST_GROWTH) continue;
+    problems.push(`${process} grew from ${startMiB} to ${endMiB} MiB`);
+  }
+  return {
+    seed,
+    seconds,
+    rows,
+    failures: Object.fromEntries([...ledger.failures].toSorted()),
+    letters: Object.fromEntries([...ledger.letters].toSorted()),
+    calledAgain: ledger.totals.calledAgain,
+    refusedWithoutLetter,
+    twins: { ...twins },
+    recoveries,
+    memory,
+    problems,
+  };
+}
+
+function growthOf({ name, plan, memory, started }: WorkerProcess): Growth | undefined {
+  if (memory.length < 2 * SAMPLES) return undefined;
+  const mebibytes = (bytes: number) => Math.round(bytes / 2 ** 20 * 10) / 10;
+  // Runtimes give memory back when they like: what a process once got by with at its end is what it needs.
+  const warm = memory.slice(0, SAMPLES);
+  const end = memory.slice(-SAMPLES);
+  return {
+    process: name,
+    runtime: plan.runtime,
+    aliveSeconds: Math.round((Date.now() - started) / 1_000),
+    startMiB: mebibytes(Math.max(...warm.map(({ rss }) => rss))),
+    endMiB: mebibytes(Math.min(...end.map(({ rss }) => rss))),
+    startHeapMiB: mebibytes(Math.max(...warm.map(({ heap }) => heap))),
+    endHeapMiB: mebibytes(Math.min(...end.map(({ heap }) => heap))),
+    series: memory.map(({ rss }) => mebibytes(rss)),
+  };
+}
+
+/** As text. */
+export function show(summary: Summary): string {
+  const { seed, seconds, rows, failures, letters, recoveries, memory, twins, problems } = summary;
+  return [
+    `Seed ${seed}, ${seconds} s`,
+    "",
+    table(COLUMNS.map(([, title]) => title), rows.map((row) => COLUMNS.map(([key]) => `${row[key]}`))),
+    "",
+    `Called again: ${summary.calledAgain}. Idempotent requests that ran twice in one process: ${twins.done} after ` +
+    `the first time, ${twins.running} beside it. Refused without a dead letter: ${summary.refusedWithoutLetter}.`,
+    ...list("Failed", failures),
+    ...list("Dead letters", letters),
+    "",
+    recoveryTable(recoveries),
+    "",
+    table(
+      ["process", "runtime", "alive", "MiB warm", "MiB end", "heap warm", "heap end"],
+      memory.map((growth) => [
+        growth.process,
+        growth.runtime,
+        `${growth.aliveSeconds} s`,
+        ...[growth.startMiB, growth.endMiB, growth.startHeapMiB, growth.endHeapMiB].map((size) =>
+          size.toFixed(1)
+        ),
+      ]),
+    ),
+    "",
+    problems.length === 0 ? "Nothing lost, nothing hung." : `FAILED:\n${shortened(problems).join("\n")}`,
+  ].join("\n");
+}
+
+function recoveryTable(recoveries: readonly Recovery[]): string {
+  const kinds = [...new Set(recoveries.map(({ kind }) => kind))].toSorted();
+  const rowOf = (title: string, some: readonly Recovery[]) => {
+    const times = some.map(({ milliseconds }) => milliseconds ?? Infinity).toSorted((a, b) => a - b);
+    const text = (time: number | undefined) => time === undefined ? "" : `${time}`;
+    return [title, `${times.length}`, text(times[Math.floor(times.length / 2)]), text(times.at(-1))];
+  };
+  return table(["fault", "times", "ms median", "ms worst"], [
+    ...kinds.map((kind) => rowOf(kind, recoveries.filter((recovery) => recovery.kind === kind))),
+    rowOf("all", recoveries),
+  ]);
+}
+
+function list(title: string, counts: Readonly<Record<string, number>>): string[] {
+  const entries = Object.entries(counts);
+  if (entries.length === 0) return [];
+  return [`${title}:`, ...entries.map(([name, count]) => `  ${`${count}`.padStart(7)}  ${name}`)];
+}
+
+function table(titles: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = titles.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => row[column]!.length))
+  );
+  const line = (cells: readonly string[]) =>
+    cells.map((cell, column) => column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!))
+      .join("  ").trimEnd();
+  return [titles, ...rows].map(line).join("\n");
+}
+
+/** The first of many. */
+function shortened(problems: readonly string[], most = 40): string[] {
+  if (problems.length <= most) return [...problems];
+  return [...problems.slice(0, most), `… and ${problems.length - most} more`];
+}
