@@ -1,0 +1,156 @@
+/**
+ * A page in Chromium on the mesh, over a WebSocket relay.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import type { Page } from "playwright-core";
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { eventually, signal, stage, take, within } from "../conformance/stage.ts";
+import { startFaultProxy } from "../faults/fault_proxy.ts";
+import { rabbitmqUrl, tool, uniqueName } from "../support/env.ts";
+import { bundle } from "./bundle.ts";
+import { type PageHost, startChromium } from "./chromium.ts";
+import type { steps } from "./page.ts";
+import { startWebsockify, type WebSocketRelay } from "./websockify.ts";
+
+type Steps = typeof steps;
+
+const url = rabbitmqUrl() ?? "";
+const isPossible = url !== "" && tool("chromium") !== undefined && tool("websockify") !== undefined;
+
+(isPossible ? describe : describe.skip)("a page", () => {
+  const open = stage(url);
+  let relay: WebSocketRelay;
+  let chromium: PageHost;
+  let code: string;
+
+  beforeAll(async () => {
+    code = await bundle("tests/edge/page.ts");
+    [relay, chromium] = await Promise.all([startWebsockify(url), startChromium()]);
+  });
+
+  afterAll(async () => {
+    await chromium[Symbol.asyncDispose]();
+    await relay.stop();
+  });
+
+  /** Does a step within the page. */
+  const run = <Name extends keyof Steps>(
+    page: Page,
+    step: Name,
+    ...args: Parameters<Steps[Name]>
+  ): Promise<Awaited<ReturnType<Steps[Name]>>> => page.evaluate(`${step}(...${JSON.stringify(args)})`);
+
+  /** A page that is on the mesh. */
+  const onMesh = async (options = {}, to = relay.url) => {
+    const page = await chromium.open(code);
+    assert.equal(await run(page, "open", to, options), null);
+    return page;
+  };
+
+  it("asks a service, sends it commands, and has its errors", async () => {
+    const told = signal<unknown>();
+    const service = await open.service({
+      hello: ({ name }: { name: string }) => `hello ${name}`,
+      tell: (params: unknown) => told.send(params),
+      fail: () => {
+        throw new RangeError("too far");
+      },
+    });
+    await using page = await onMesh();
+    assert.equal(await run(page, "request", service.name, "hello", { name: "Ann" }), "hello Ann");
+    await run(page, "command", service.name, "tell", { a: "ü" });
+    assert.deepEqual(await within(told.promise), { a: "ü" });
+    await assert.rejects(run(page, "request", service.name, "fail", {}), /too far/);
+    await run(page, "close");
+  });
+
+  it("publishes events, and gets those of others", async () => {
+    const topic = uniqueName("events");
+    const mesh = await open.mesh();
+    const subscription = mesh.subscribe(topic);
+    await subscription.ready;
+    await using page = await onMesh();
+    await run(page, "publish", topic, { from: "the page" });
+    assert.deepEqual((await take(subscription, 1)).map(({ event }) => event), [{ from: "the page" }]);
+    await run(page, "subscribe", topic);
+    await mesh.publish(topic, { from: "elsewhere" });
+    await eventually(() => run(page, "events"), (events) => events.length > 0);
+    assert.deepEqual(await run(page, "events"), [{ from: "elsewhere" }]);
+  });
+
+  it("encrypts what a service wants encrypted", async () => {
+    const service = await open.service({ open: ({ pin }: { pin: string }) => pin === "1234" }, {
+      methods: { open: { encrypted: true } },
+    });
+    await using page = await onMesh();
+    assert.equal(await run(page, "request", service.name, "open", { pin: "1234" }), true);
+    await assert.rejects(run(page, "request", service.name, "open", { pin: "1234" }, false), /encrypted/);
+  });
+
+  it("settles 2 000 requests at once", async () => {
+    const service = await open.service({ echo: ({ value }: { value: number }) => value });
+    await using page = await onMesh();
+    assert.deepEqual(await run(page, "burst", service.name, 2_000), { right: 2_000, settled: 2_000 });
+  });
+
+  it("comes back when the relay does, with its subscriptions", async () => {
+    const topic = uniqueName("events");
+    const service = await open.service({ hello: () => "hello" });
+    await using page = await onMesh();
+    await run(page, "subscribe", topic);
+    await relay.stop();
+    await eventually(() => run(page, "states"), (states) => states.at(-1) !== "open");
+    await relay.start();
+    await eventually(() => run(page, "states"), (states) => states.at(-1) === "open", 20_000);
+    assert.equal(await run(page, "request", service.name, "hello", {}), "hello");
+    const mesh = await open.mesh();
+    await eventually(async () => {
+      await mesh.publish(topic, 1);
+      return await run(page, "events");
+    }, (events) => events.length > 0);
+  });
+
+  it("notices within two heartbeats that the relay has fallen silent", async () => {
+    const { hostname, port } = new URL(relay.url);
+    await using proxy = await startFaultProxy({ host: hostname, port: Number(port) });
+    await using page = await onMesh({ heartbeat: 1_000 }, proxy.url(relay.url));
+    const started = performance.now();
+    proxy.halfOpen(true);
+    await eventually(() => run(page, "states"), (states) => states.length > 1);
+    const seconds = (performance.now() - started) / 1_000;
+    // Half a beat more, as silence is looked for twice a beat, and some for a busy machine.
+    assert.ok(seconds > 1 && seconds < 3, `${seconds} s`);
+  });
+
+  it("notices it as well when it is the broker that has fallen silent behind the relay", async () => {
+    const { hostname, port } = new URL(url);
+    await using proxy = await startFaultProxy({ host: hostname, port: Number(port) });
+    const own = await startWebsockify(proxy.url(url));
+    try {
+      await using page = await onMesh({ heartbeat: 1_000 }, own.url);
+      const started = performance.now();
+      proxy.halfOpen(true);
+      await eventually(() => run(page, "states"), (states) => states.length > 1);
+      const seconds = (performance.now() - started) / 1_000;
+      assert.ok(seconds > 1 && seconds < 3, `${seconds} s`);
+    } finally {
+      await own.stop();
+    }
+  });
+
+  it("stays connected over many heartbeats without a message", async () => {
+    await using page = await onMesh({ heartbeat: 1_000 });
+    await new Promise((resolve) => setTimeout(resolve, 8_000));
+    assert.deepEqual(await run(page, "states"), ["open"]);
+  });
+
+  it("cannot use TCP, and is told what to use", async () => {
+    await using page = await chromium.open(code);
+    const error = await run(page, "open", "amqp://guest:s3cr3t@127.0.0.1/");
+    assert.equal(error?.code, "CONNECT_FAILED");
+    assert.match(error?.message ?? "", /no TCP sockets: give the wss: url of a WebSocket relay/);
+    assert.ok(!error?.message.includes("s3cr3t"));
+  });
+});

@@ -1,0 +1,59 @@
+/**
+ * A page in headless Chromium, and the server that it comes from.
+ *
+ * @module
+ */
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { type Browser, chromium, type Page } from "playwright-core";
+import { tool } from "../support/env.ts";
+
+/** A browser that opens pages with a module in them. */
+export interface PageHost extends AsyncDisposable {
+  /** Opens a page with nothing but this module. What that puts on `globalThis`, `page.evaluate` finds. */
+  open(code: string): Promise<Page>;
+  /** Opens the page at an address. Fails when its script does. */
+  visit(address: string): Promise<Page>;
+}
+
+const PAGE = `<!doctype html><title>Test</title><script type="module" src="module.js"></script>`;
+
+/** Starts the browser. */
+export async function startChromium(): Promise<PageHost> {
+  const files = new Map<string, { type: string; text: string }>();
+  const server = createServer(({ url = "" }, response) => {
+    const file = files.get(url);
+    response.writeHead(file === undefined ? 404 : 200, { "content-type": file?.type ?? "text/plain" });
+    response.end(file?.text);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  // Chromium's own sandbox does not work for root, which the user of a CI machine is.
+  const browser: Browser = await chromium.launch({
+    executablePath: tool("chromium") ?? "",
+    args: ["--no-sandbox", "--disable-dev-shm-usage"],
+  });
+  const visit = async (address: string) => {
+    const page = await browser.newPage();
+    const failures: string[] = [];
+    page.on("pageerror", (error) => void failures.push(String(error)));
+    await page.goto(address, { waitUntil: "load" });
+    if (failures.length > 0) throw new Error(failures.join("\n"));
+    return page;
+  };
+  let opened = 0;
+  return {
+    visit,
+    open(code) {
+      const folder = `/${++opened}/`;
+      files.set(folder, { type: "text/html; charset=utf-8", text: PAGE });
+      files.set(`${folder}module.js`, { type: "text/javascript; charset=utf-8", text: code });
+      return visit(`http://127.0.0.1:${port}${folder}`);
+    },
+    async [Symbol.asyncDispose]() {
+      await browser.close();
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}

@@ -1,0 +1,99 @@
+/**
+ * The examples for the edge do what they say.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import process from "node:process";
+import type { Page } from "playwright-core";
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { eventually } from "../conformance/stage.ts";
+import { type Daemon, startDaemon } from "../support/daemon.ts";
+import { rabbitmqUrl, tool } from "../support/env.ts";
+import { bundle, root } from "./bundle.ts";
+import { type PageHost, startChromium } from "./chromium.ts";
+import { startWebsockify, type WebSocketRelay } from "./websockify.ts";
+import { runWorkerd, type Workerd } from "./workerd.ts";
+
+const url = rabbitmqUrl() ?? "";
+const canBrowse = url !== "" && tool("chromium") !== undefined && tool("websockify") !== undefined;
+
+(url === "" ? describe.skip : describe)("the example of a worker", () => {
+  let workerd: Workerd;
+
+  beforeAll(async () => {
+    const config = await readFile(`${root}examples/worker/config.capnp`, "utf8");
+    const here = config.replace("localhost:8080", "127.0.0.1:0").replace(/amqp:[^"]*/, url);
+    workerd = await runWorkerd(await bundle("examples/worker/worker.ts"), here);
+  });
+
+  afterAll(async () => await workerd[Symbol.asyncDispose]());
+
+  it("says so when nobody hosts the service, and answers once the Durable Object does", async () => {
+    assert.equal((await workerd.fetch("/Ann")).status, 503);
+    assert.equal((await workerd.fetch("/greeter", { method: "POST" })).status, 200, workerd.output());
+    const answer = await workerd.fetch("/Ann%20B");
+    assert.equal(await answer.text(), "hello Ann B\n", workerd.output());
+  });
+
+  it("goes on to answer when the object's alarm has called it again", async () => {
+    await workerd.fetch("/greeter", { method: "POST" });
+    await new Promise((resolve) => setTimeout(resolve, 6_000));
+    assert.equal(await (await workerd.fetch("/Bob")).text(), "hello Bob\n", workerd.output());
+  });
+});
+
+(canBrowse ? describe : describe.skip)("the example of a page", () => {
+  let relay: WebSocketRelay;
+  let chromium: PageHost;
+  let demo: Daemon;
+  let address = "";
+
+  beforeAll(async () => {
+    [relay, chromium] = await Promise.all([startWebsockify(url), startChromium()]);
+    demo = startDaemon(process.execPath, ["run", "-A", "--no-check", `${root}examples/browser/demo.ts`], {
+      NUROPB_URL: url,
+      NUROPB_RELAY_URL: relay.url,
+      PORT: "0",
+    });
+    const line = /http:\/\/localhost:\d+/;
+    await eventually(() => demo.output(), (output) => line.test(output), 30_000);
+    address = line.exec(demo.output())?.[0] ?? "";
+  });
+
+  afterAll(async () => {
+    await demo[Symbol.asyncDispose]();
+    await chromium[Symbol.asyncDispose]();
+    await relay.stop();
+  });
+
+  const text = (page: Page, selector: string) => page.locator(selector).innerText();
+  const isConnected = (page: Page) =>
+    eventually(() => text(page, "#status"), (shown) => shown === "Connected", 20_000);
+
+  it("calls the service, and shows its answer and its events", async () => {
+    await using page = await chromium.visit(address);
+    await using other = await chromium.visit(address);
+    await Promise.all([isConnected(page), isConnected(other)]);
+    await page.selectOption("select", "sencha");
+    await page.fill("input", "1");
+    await page.click("button");
+    await eventually(() => text(page, "#answer"), (answer) => /^Order #\d+ is served, after /.test(answer));
+    for (const each of [page, other]) {
+      await eventually(
+        () => text(each, "#feed"),
+        (feed) => /ready\s+1 × sencha[^]*ordered\s+1 × sencha/.test(feed),
+      );
+    }
+  });
+
+  it("shows when the relay is away, and when it is back", async () => {
+    await using page = await chromium.visit(address);
+    await isConnected(page);
+    await relay.stop();
+    await eventually(() => text(page, "#status"), (shown) => shown === "Connecting");
+    await relay.start();
+    await isConnected(page);
+  });
+});

@@ -1,0 +1,52 @@
+/**
+ * What the tests do within a page: one mesh, by a function for each step.
+ *
+ * @module
+ */
+import { connect, type ConnectOptions, type Mesh, NuropbException } from "@nuropb/mesh";
+
+let mesh: Mesh;
+const states: string[] = [];
+const events: unknown[] = [];
+
+/** The steps; each is called by its name, with JSON. */
+export const steps = {
+  /** Opens the mesh, and gives the error where that fails. */
+  async open(url: string, options: ConnectOptions = {}): Promise<{ code: string; message: string } | null> {
+    try {
+      mesh = await connect(url, options);
+    } catch (error) {
+      if (!(error instanceof NuropbException)) throw error;
+      return { code: error.code, message: error.message };
+    }
+    mesh.addEventListener("status", ({ detail }) => void states.push(detail.state));
+    return null;
+  },
+  request: (service: string, method: string, params: object, encrypted?: boolean): Promise<unknown> =>
+    mesh.request(service, method, params, encrypted === undefined ? {} : { encrypted }),
+  command: (service: string, method: string, params: object): Promise<void> =>
+    mesh.command(service, method, params),
+  publish: (topic: string, event: unknown): Promise<void> => mesh.publish(topic, event),
+  /** From then on events are kept. */
+  async subscribe(topic: string): Promise<void> {
+    const subscription = mesh.subscribe(topic);
+    void (async () => {
+      for await (const { event } of subscription) events.push(event);
+    })();
+    await subscription.ready;
+  },
+  events: (): readonly unknown[] => events,
+  /** The states since the mesh was opened, the one of now at the end. */
+  states: (): readonly string[] => [...states, mesh.status.state],
+  /** So many requests at once: how many got their own answer, and how many any or an error. */
+  async burst(service: string, count: number): Promise<{ right: number; settled: number }> {
+    const answers = await Promise.allSettled(
+      Array.from({ length: count }, (_, value) => mesh.request(service, "echo", { value })),
+    );
+    const right = answers.filter((answer, value) => answer.status === "fulfilled" && answer.value === value);
+    return { right: right.length, settled: answers.length };
+  },
+  close: (): Promise<void> => mesh.close(),
+};
+
+Object.assign(globalThis, steps);

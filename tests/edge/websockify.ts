@@ -1,0 +1,92 @@
+/**
+ * A WebSocket relay to the broker: Debian's websockify, as a process of the test's own.
+ *
+ * @module
+ */
+import { connect, createServer } from "node:net";
+import { type Daemon, startDaemon } from "../support/daemon.ts";
+import { tool } from "../support/env.ts";
+import { eventually } from "../conformance/stage.ts";
+
+/** A relay that can go away and come back. */
+export interface WebSocketRelay extends AsyncDisposable {
+  /** The url for a mesh, with the account and the virtual host of the broker's. */
+  readonly url: string;
+  /** The same for another `amqp:` url of that broker. */
+  urlFor(broker: string): string;
+  /** Ends it at once, and with it all its connections. */
+  stop(): Promise<void>;
+  /** Starts it again, and resolves when it takes connections. */
+  start(): Promise<void>;
+}
+
+/** How the relay is to listen. */
+export interface RelayOptions {
+  /** Files of a certificate and its key, for `wss:`. */
+  readonly certificate?: { readonly cert: string; readonly key: string };
+  /** Host name in the url. Default: 127.0.0.1 */
+  readonly host?: string;
+}
+
+/** Starts a relay to the broker of an `amqp:` url. */
+export async function startWebsockify(broker: string, options: RelayOptions = {}): Promise<WebSocketRelay> {
+  const port = await freePort();
+  const { certificate } = options;
+  const mode = certificate === undefined
+    // Threads, and not processes, which would outlive the one that is ended here; they have no TLS.
+    ? ["--libserver"]
+    : [`--cert=${certificate.cert}`, `--key=${certificate.key}`, "--ssl-only"];
+  const urlFor = (of: string) => {
+    const { username, password, pathname } = new URL(of);
+    const authority = `${username}:${password}@${options.host ?? "127.0.0.1"}:${port}`;
+    // The path is of no use to the relay: there the tests look for the virtual host.
+    return `${certificate === undefined ? "ws" : "wss"}://${authority}${pathname}?vhost=${pathname.slice(1)}`;
+  };
+  let daemon: Daemon | undefined;
+  const relay: WebSocketRelay = {
+    url: urlFor(broker),
+    urlFor,
+    async start() {
+      daemon = startDaemon(
+        tool("websockify") ?? "",
+        [...mode, `127.0.0.1:${port}`, new URL(broker).host],
+        {},
+      );
+      await eventually(() => accepts(port), (accepted) => accepted);
+    },
+    async stop() {
+      await daemon?.[Symbol.asyncDispose]();
+      daemon = undefined;
+    },
+    [Symbol.asyncDispose]: () => relay.stop(),
+  };
+  await relay.start();
+  return relay;
+}
+
+/** A port that nobody listens on, below those that the system gives to connections, so that it stays free. */
+async function freePort(): Promise<number> {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 10_000);
+    const server = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once("error", () => resolve(false));
+      server.listen(port, "127.0.0.1", () => resolve(true));
+    });
+    if (!isFree) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
+}
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: "127.0.0.1", port });
+    const end = (accepted: boolean) => {
+      socket.destroy();
+      resolve(accepted);
+    };
+    socket.once("connect", () => end(true));
+    socket.once("error", () => end(false));
+  });
+}

@@ -1,0 +1,173 @@
+/**
+ * Cloudflare's runtime itself, without compatibility flags, against RabbitMQ.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { serve, type Service } from "@nuropb/mesh";
+import { Management, vhostOf } from "../conformance/management.ts";
+import { eventually, stage } from "../conformance/stage.ts";
+import { startFaultProxy } from "../faults/fault_proxy.ts";
+import { Authority } from "../security/certificates.ts";
+import { tlsRelay } from "../security/tls_relay.ts";
+import { managementUrl, rabbitmqUrl, tool, uniqueName } from "../support/env.ts";
+import { bundle } from "./bundle.ts";
+import { startWebsockify } from "./websockify.ts";
+import { startWorkerd, type Workerd } from "./workerd.ts";
+
+const url = rabbitmqUrl() ?? "";
+const api = managementUrl() ?? "";
+
+interface StartOptions {
+  /** The name of the service to call. */
+  readonly service?: string;
+  /** Whom it trusts, PEM. */
+  readonly authority?: string;
+}
+
+(url === "" || api === "" || tool("websockify") === undefined ? describe.skip : describe)("a worker", () => {
+  const management = new Management(api, vhostOf(url));
+  const open = stage(url);
+  let code: string;
+  let service: Service;
+
+  beforeAll(async () => {
+    code = await bundle("tests/edge/worker.ts");
+    service = await serve({ hello: ({ name }: { name: string }) => `hello ${name}` }, {
+      name: uniqueName("greeter"),
+      url,
+    });
+  });
+
+  afterAll(() => service.close());
+
+  const start = (
+    to: string,
+    { service: name = service.name, authority }: StartOptions = {},
+  ): Promise<Workerd> =>
+    startWorkerd({
+      code,
+      env: { URL: to, SERVICE: name },
+      durableObjects: ["ServiceHost"],
+      ...(authority === undefined ? {} : { authority }),
+    });
+
+  /** How many connections of workers the broker has. */
+  const connections = async () => {
+    const open = await management.call<{ user_provided_name?: string }[]>(
+      "GET",
+      `vhosts/${management.vhost}/connections`,
+    );
+    return open?.filter(({ user_provided_name: name }) => name === "worker").length;
+  };
+
+  it("answers a request with what a service answers", async () => {
+    await using workerd = await start(url);
+    const response = await workerd.fetch("/?name=Ann");
+    assert.deepEqual([response.status, await response.json()], [200, "hello Ann"], workerd.output());
+  });
+
+  it("needs two round trips for that, TCP's own and one of AMQP's, however far the broker is", async () => {
+    const { hostname, port } = new URL(url);
+    await using proxy = await startFaultProxy({ host: hostname, port: Number(port) });
+    proxy.delay(25);
+    let flights = 0;
+    const slow = await open.service({
+      hello() {
+        // The answer has still to leave, so the flight that the request was in is the last one.
+        flights = proxy.flights;
+        return "here";
+      },
+    });
+    await using workerd = await start(proxy.url(url), { service: slow.name });
+    const before = proxy.flights;
+    assert.equal(await (await workerd.fetch("/?name=Ann")).json(), "here");
+    assert.equal(flights - before, 1);
+  });
+
+  it("leaves no connection behind when it is called 1 000 times", async () => {
+    await using workerd = await start(url);
+    const names = Array.from({ length: 1_000 }, (_, index) => `${index}`);
+    const next = names.values();
+    const answers: unknown[] = [];
+    const call = async () => {
+      for (const name of next) answers.push(await (await workerd.fetch(`/?name=${name}`)).json());
+    };
+    await Promise.all(Array.from({ length: 10 }, call));
+    assert.deepEqual(new Set(answers), new Set(names.map((name) => `hello ${name}`)));
+    await eventually(connections, (count) => count === 0, 20_000);
+  });
+
+  it("leaves none behind either when whoever asked goes away before the answer", async () => {
+    const stuck = await open.service({ hello: () => new Promise(() => {}) }, { drainTimeout: 1 });
+    await using workerd = await start(url, { service: stuck.name });
+    const controller = new AbortController();
+    const asked = workerd.fetch("/?name=Ann", { signal: controller.signal }).catch(() => "gone");
+    await eventually(connections, (count) => count === 1);
+    controller.abort();
+    assert.equal(await asked, "gone");
+    await eventually(connections, (count) => count === 0, 20_000);
+  });
+
+  it("speaks TLS with a broker whose certificate it trusts, and with no other", async () => {
+    const authority = new Authority("the tests");
+    await using relay = await tlsRelay(
+      url,
+      authority.issue({ commonName: "localhost", hosts: ["localhost"] }),
+    );
+    const secure = new URL(url.replace(/^amqp:/, "amqps:"));
+    secure.hostname = "localhost";
+    secure.port = `${relay.port}`;
+    await using trusting = await start(secure.href, { authority: authority.cert });
+    assert.equal(await (await trusting.fetch("/?name=Ann")).json(), "hello Ann");
+    assert.equal(relay.connections(), 1);
+
+    await using distrustful = await start(secure.href, { authority: new Authority("somebody else").cert });
+    const refused = await distrustful.fetch("/?name=Ann");
+    assert.equal(refused.status, 502);
+    assert.equal((await refused.json()).code, "CONNECT_FAILED");
+  });
+
+  it("goes over a WebSocket relay too", async () => {
+    const relay = await startWebsockify(url);
+    try {
+      await using workerd = await start(relay.url);
+      assert.equal(await (await workerd.fetch("/?name=Ann")).json(), "hello Ann", workerd.output());
+    } finally {
+      await relay.stop();
+    }
+  });
+
+  it("refuses certificates of yours rather than leave them out", async () => {
+    await using workerd = await start(url.replace(/^amqp:/, "amqps:"));
+    const refused = await (await workerd.fetch("/?name=Ann&ca")).json();
+    assert.equal(refused.code, "CONNECT_FAILED");
+    assert.match(refused.message, /Workers take no certificates of yours/);
+  });
+
+  it("says so when nobody listens there, and when the password is wrong", async () => {
+    for (
+      const [to, expected] of [["amqp://guest:guest@127.0.0.1:1/", "CONNECT_FAILED"], [
+        url.replace(":guest@", ":s3cr3t@"),
+        "ACCESS_REFUSED",
+      ]] as const
+    ) {
+      await using workerd = await start(to);
+      const { code, message } = await (await workerd.fetch("/?name=Ann")).json();
+      assert.equal(code, expected, message);
+      assert.ok(!`${message}${workerd.output()}`.includes("s3cr3t"));
+    }
+  });
+
+  it("hosts a service for as long as a Durable Object lives, beyond the request that began it", async () => {
+    await using workerd = await start(url);
+    const name = uniqueName("hosted");
+    assert.equal(await (await workerd.fetch(`/host?name=${name}`)).json(), name);
+    const mesh = await open.mesh();
+    assert.equal(await mesh.request(name, "count"), 1);
+    // Several heartbeats later.
+    await new Promise((resolve) => setTimeout(resolve, 4_000));
+    assert.deepEqual(await Promise.all([2, 3, 4].map(() => mesh.request(name, "count"))), [2, 3, 4]);
+  });
+});
