@@ -1,58 +1,76 @@
 /**
- * Prints round trip times over a RabbitMQ of its own, on every runtime.
+ * Measures ours beside the limit program and beside other libraries, over brokers of its own.
  *
- * deno task bench [--runtime deno,bun,node20,node22,node24]
+ * deno task bench [--quick] [--only SCENARIO,CONTESTANT…] [--runtime node20,deno,bun,node24,python]
+ *   [--rounds N] [--seconds N]
+ *
+ * A run of everything writes `tests/bench/results/`, any other one `.cache/bench/results/`.
  *
  * @module
  */
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { pack } from "../../.ci/pack.ts";
-import { findBroker } from "../support/broker.ts";
-import { buildForNode } from "../support/node_build.ts";
-import { must } from "../support/processes.ts";
-import { readOptions } from "../support/run_options.ts";
-import { findRuntime, type Runtime } from "../support/runtimes.ts";
-import type { RoundTrips, Times } from "./round_trip_script.ts";
+import { must, stopAll } from "../support/processes.ts";
+import { Progress } from "../support/progress.ts";
+import { chartOf } from "./chart.ts";
+import { type ColdRow, coldTable, ROUND_TRIP, runCold } from "./cold.ts";
+import { readCommandLine } from "./command_line.ts";
+import { checkAll, checkTable } from "./must_hold.ts";
+import { circumstancesOf, type Results, resultsOf } from "./results.ts";
+import { type Row, runScenario, type Watcher } from "./run.ts";
+import { prepareStage } from "./stage.ts";
+import { tablesOf } from "./table.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const script = "tests/bench/round_trip_script.ts";
 
-function commandLine({ name, command }: Runtime, built: string): [string, string[]] {
-  if (name === "deno") return [command, ["run", "-A", "--no-check", join(root, script)]];
-  return [command, [name === "bun" ? join(root, script) : join(built, script.replace(/\.ts$/, ".js"))]];
-}
-
-function show({ median, p99 }: Times): string {
-  return `${median.toFixed(2).padStart(7)} ${p99.toFixed(2).padStart(7)}`;
-}
-
-const cache = join(root, ".cache");
-await Deno.mkdir(cache, { recursive: true });
-const built = await Deno.makeTempDir({ dir: cache, prefix: "bench-" });
-try {
-  const broker = await findBroker();
-  if (!("found" in broker)) throw new Error(`No RabbitMQ: ${broker.missing}`);
-  await using rabbitmq = broker.found;
-  const { runtimes } = readOptions();
-  const tarball = await pack(built);
-  await buildForNode({ root, files: [script], tarball, folder: built });
-  console.log("Round trips over loopback, one at a time, in ms\n");
-  console.log("                bare client      a request    encrypted one   ratio");
-  console.log("              median     p99  median     p99  median     p99");
-  for (const name of runtimes) {
-    const runtime = await findRuntime(name, cache);
-    if (!("found" in runtime)) {
-      console.log(`${name.padEnd(10)} not here: ${runtime.missing}`);
-      continue;
-    }
-    await using vhost = await rabbitmq.createVhost(`nuropb-bench-${name}`);
-    const [command, args] = commandLine(runtime.found, built);
-    const output = await must(command, args, { cwd: root, env: { NUROPB_TEST_URL: vhost.url } });
-    const { bare, plain, encrypted } = JSON.parse(output.trim().split("\n").at(-1)!) as RoundTrips;
-    const ratio = (encrypted.median / plain.median).toFixed(2);
-    console.log(`${name.padEnd(12)}${show(bare)} ${show(plain)} ${show(encrypted)} ${ratio.padStart(7)}`);
+async function main(): Promise<boolean> {
+  const { scenarios, cold, contestants, timing, full } = readCommandLine();
+  using progress = new Progress();
+  const { print } = progress;
+  let failed = false;
+  const watcher: Watcher = {
+    during: progress.during.bind(progress),
+    failed(what, error) {
+      failed = true;
+      print(`FAILED  ${what}: ${error instanceof Error ? error.message : error}`);
+    },
+  };
+  const started = Date.now();
+  await using stage = await progress.during("preparation", prepareStage(root, contestants, watcher.failed));
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    Deno.addSignalListener(
+      signal,
+      () => void stage[Symbol.asyncDispose]().then(stopAll).then(() => Deno.exit(1)),
+    );
   }
-} finally {
-  await Deno.remove(built, { recursive: true });
+  const circumstances = await circumstancesOf(root, stage, timing, Deno.args);
+  const rows: Row[] = [];
+  for (const scenario of scenarios) {
+    const measured = await runScenario(scenario, stage, timing, watcher);
+    rows.push(...measured);
+    [`\n${scenario.description}`, ...tablesOf(measured)].forEach(print);
+  }
+  let called: ColdRow[] = [];
+  if (cold) {
+    called = await runCold(stage, timing.rounds, watcher);
+    [`\nCold calls: connect and first answer, ${ROUND_TRIP} ms away`, ...coldTable(called)].forEach(print);
+  }
+  const checked = checkAll(rows, called).filter(({ figure }) => full || figure !== undefined);
+  if (checked.length > 0) ["\nWhat must hold", ...checkTable(checked)].forEach(print);
+  const folder = join(root, full ? "tests/bench/results" : ".cache/bench/results");
+  await write(folder, resultsOf(circumstances, rows, called, checked));
+  // The chart is laid out for people, and is checked like any other file of the repository.
+  if (full) await must(Deno.execPath(), ["fmt", "--quiet", folder], { cwd: root });
+  print(`\n${((Date.now() - started) / 1_000).toFixed(0)} s, written to ${folder}`);
+  return !failed && (!full || checked.every(({ holds }) => holds));
 }
+
+async function write(folder: string, results: Results): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, "bench.json"), `${JSON.stringify(results, null, 2)}\n`);
+  const chart = chartOf(results);
+  if (chart !== undefined) await writeFile(join(folder, "bench.svg"), chart);
+}
+
+Deno.exit(await main() ? 0 : 1);
