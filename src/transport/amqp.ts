@@ -136,6 +136,7 @@ class AmqpConnection implements Connection {
   readonly replyTo: string;
   readonly #socket: AmqpSocket;
   readonly #handlers: ConnectionHandlers;
+  readonly #options: AmqpOptions;
   readonly #replyQueue: string | undefined;
   readonly #isCluster: boolean;
   /** The channel that requests leave on and answers come in on; absent while it is opened anew. */
@@ -146,6 +147,7 @@ class AmqpConnection implements Connection {
   constructor(socket: AmqpSocket, options: AmqpOptions, handlers: ConnectionHandlers) {
     this.#socket = socket;
     this.#handlers = handlers;
+    this.#options = options;
     this.#replyQueue = options.replyQueue;
     this.#isCluster = options.isCluster;
     this.replyTo = options.replyQueue ?? DIRECT_REPLY_TO;
@@ -249,10 +251,31 @@ class AmqpConnection implements Connection {
   async consume(options: ConsumeOptions, handlers: ConsumerHandlers): Promise<Consumer> {
     if (options.topology.length > 0) await this.#declareAll(options.topology);
     const channel = this.#socket.openChannel();
-    const consumer = new AmqpConsumer(this.#socket, channel, handlers, this.#isCluster);
+    const consumer = new AmqpConsumer(
+      this.#socket,
+      channel,
+      handlers,
+      this.#isCluster ? this.#isCaller : undefined,
+    );
     await consumer.open(options);
     return consumer;
   }
+
+  /** Asks on a connection of its own, since the broker may close it in place of an answer. */
+  readonly #isCaller = async (queue: string): Promise<boolean> => {
+    let socket: AmqpSocket | undefined;
+    try {
+      socket = new AmqpSocket(await dial(this.#options.address, new AbortController().signal), this.#options);
+      await socket.connect();
+      const channel = socket.openChannel();
+      await socket.method(`to find ${queue}`, () => channel.queueDeclare(queue, { passive: true }));
+      return true;
+    } catch {
+      return false;
+    } finally {
+      socket?.end();
+    }
+  };
 
   /** Declares; what is on a node of the cluster that is away, and can be done without, is left out. */
   async #declareAll(topology: readonly Declaration[]): Promise<void> {

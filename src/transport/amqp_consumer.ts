@@ -13,12 +13,15 @@ import type { ConsumeOptions, Consumer, ConsumerHandlers, Delivery } from "./tra
 
 const CONSUMER_TAG = "nuropb";
 
+/** Whether the caller is still there that answers by this queue are for. Never rejects. */
+export type IsCaller = (queue: string) => Promise<boolean>;
+
 /** A consumer on a channel of its own. */
 export class AmqpConsumer implements Consumer {
   readonly #socket: AmqpSocket;
   readonly #channel: MeshChannel;
   readonly #handlers: ConsumerHandlers;
-  readonly #isCluster: boolean;
+  readonly #isCaller: IsCaller | undefined;
   /** Answers that wait to be told whether their caller is still there. */
   readonly #late = new Set<Promise<void>>();
   #open = false;
@@ -26,16 +29,16 @@ export class AmqpConsumer implements Consumer {
   /** Why it ended before it was open. */
   #early: NuropbTransportError | undefined;
 
-  constructor(socket: AmqpSocket, channel: MeshChannel, handlers: ConsumerHandlers, isCluster = false) {
+  constructor(socket: AmqpSocket, channel: MeshChannel, handlers: ConsumerHandlers, isCaller?: IsCaller) {
     this.#socket = socket;
     this.#channel = channel;
     this.#handlers = handlers;
-    this.#isCluster = isCluster;
+    this.#isCaller = isCaller;
   }
 
   async open({ queue, prefetch }: ConsumeOptions): Promise<void> {
     const channel = this.#channel;
-    const answerLate = this.#isCluster ? this.#answerLate : undefined;
+    const answerLate = this.#isCaller === undefined ? undefined : this.#answerLate;
     channel.ondelivery = (message) =>
       this.#handlers.ondelivery(new AmqpDelivery(channel, message, answerLate));
     channel.onclosed = (error) => this.#end(error);
@@ -62,27 +65,15 @@ export class AmqpConsumer implements Consumer {
 
   /**
    * Answers a request that comes a second time, if its caller is still there: RabbitMQ 3 closes the connection over
-   * an answer to a caller whose node has gone, and would deliver the request again, and so on. Asking for the
-   * caller's queue is what its documentation recommends.
+   * an answer to a caller whose node has gone, and would deliver the request again, and so on.
    */
   readonly #answerLate = (answer: Message): Promise<void> => {
-    const answering = this.#exists(answer.routingKey).then((exists) => {
-      if (exists && !this.#channel.closed) this.#channel.publish(answer, false);
+    const answering = this.#isCaller!(answer.routingKey).then((isThere) => {
+      if (isThere && !this.#channel.closed) this.#channel.publish(answer, false);
     });
     this.#late.add(answering);
     return answering.finally(() => this.#late.delete(answering));
   };
-
-  async #exists(queue: string): Promise<boolean> {
-    try {
-      const channel = this.#socket.openChannel();
-      await this.#socket.method(`to find ${queue}`, () => channel.queueDeclare(queue, { passive: true }));
-      await this.#socket.method("to close a channel", () => channel.close());
-      return true;
-    } catch {
-      return false;
-    }
-  }
 
   #end(error: NuropbTransportError): void {
     if (this.#ended) return;

@@ -46,6 +46,8 @@ const TUNE_OK = 31;
 const OPEN = 40;
 const BASIC_CLASS = 60;
 const BASIC_PUBLISH = 40;
+/** How long a broker that reads nothing may take to let a consumer or channel go, in ms. */
+const LEAVE_TIMEOUT = 1_000;
 /** How long the broker may take to say goodbye, in ms. */
 const CLOSE_TIMEOUT = 2_000;
 
@@ -220,7 +222,7 @@ export class AmqpSocket extends AMQPBaseClient {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         if (this.blocked !== undefined) resolve();
-      }, CLOSE_TIMEOUT);
+      }, LEAVE_TIMEOUT);
       this.method(what, run).then(() => resolve(), reject).finally(() => clearTimeout(timer));
     });
   }

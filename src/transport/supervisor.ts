@@ -388,8 +388,8 @@ function openStatus({ blocked }: Connection): MeshStatus {
 
 /** Exponential, between half and all of it at random, so that a crowd does not come back at once. */
 function backOff(attempt: number, { code }: NuropbTransportError): number {
-  const isUnreached = code === "CONNECT_FAILED" || code === "CONNECTION_LOST";
-  const longest = isUnreached ? LONGEST_UNREACHED_DELAY : LONGEST_DELAY;
+  const refuses = code !== "CONNECT_FAILED" && code !== "CONNECTION_LOST" && code !== "CHANNEL_CLOSED";
+  const longest = refuses ? LONGEST_DELAY : LONGEST_UNREACHED_DELAY;
   const delay = Math.min(longest, FIRST_DELAY * 2 ** (attempt - 1));
   return Math.round(delay * (0.5 + Math.random() / 2));
 }

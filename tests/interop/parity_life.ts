@@ -112,6 +112,8 @@ export const life: readonly Feature[] = [
           return await peer.inspect("unanswered") === 0 ? "ended" : "waits on";
         }
         await using caller = await CallerOfOurs.open(line.url);
+        // Else it may be asking for the service's description when the connection goes, which it would do again.
+        await caller.ask(service, "slow", { sleep: 0 });
         const answer = caller.ask(service, "slow", { sleep: 0.3 });
         await caller.ask(uniqueName("nobody"), "greet");
         line.cut();

@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { inspect } from "node:util";
 import { connect, NuropbTransportError, NuropbValidationError } from "@nuropb/mesh";
 import { describe, it } from "@std/testing/bdd";
+import { MeshConnection } from "../../src/mesh_connection.ts";
+import { checkConnectOptions } from "../../src/options.ts";
 import { parseUrl } from "../../src/transport/open.ts";
 import { FakeBroker, noticeRejections, showsNoPassword } from "./fake_broker.ts";
 
@@ -181,5 +183,38 @@ describe("connecting by url", () => {
       showsNoPassword(error);
       return true;
     });
+  });
+});
+
+describe("a password that goes unencrypted", () => {
+  /** What is logged of a mesh with these urls, before it connects. */
+  function warningsOf(...urls: string[]): string[] {
+    const lines: string[] = [];
+    const ignore = () => {};
+    const warn = (message: string, fields?: Record<string, unknown>) =>
+      lines.push(inspect([message, fields]));
+    new MeshConnection(
+      urls,
+      checkConnectOptions({ logger: { debug: ignore, info: ignore, warn, error: ignore } }),
+    );
+    return lines;
+  }
+
+  it("is warned about once, and not shown", () => {
+    const url = "amqp://ann:sesame@broker.example/mesh";
+    for (const urls of [[url], [url, "amqp://ann:sesame@192.0.2.1"], ["ws://ann:sesame@relay.example"]]) {
+      const lines = warningsOf(...urls);
+      assert.equal(lines.length, 1);
+      assert.match(lines[0]!, /unencrypted/);
+      assert.ok(!lines[0]!.includes("sesame"));
+    }
+  });
+
+  it("is no matter within the machine, or under TLS", () => {
+    for (const host of ["localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.8.9.1", "[::1]"]) {
+      assert.deepEqual(warningsOf(`amqp://ann:sesame@${host}/mesh`), [], host);
+    }
+    assert.deepEqual(warningsOf("amqps://ann:sesame@broker.example", "wss://ann:sesame@relay.example"), []);
+    assert.deepEqual(warningsOf("memory:"), []);
   });
 });
