@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { connect, createServer } from "node:net";
 import { installDebianPackage, isRoot } from "../support/debian.ts";
-import { startDaemon } from "../support/processes.ts";
+import { startDaemon } from "../support/daemon.ts";
+import { accepts, freePorts } from "../support/ports.ts";
 import { which } from "../support/runtimes.ts";
 
 /** A running server. */
@@ -19,7 +19,7 @@ const START_TIMEOUT = 10_000;
 export async function startNats(): Promise<NatsServer | undefined> {
   const command = await findServer();
   if (command === undefined) return undefined;
-  const port = await freePort();
+  const [port] = await freePorts(1);
   const daemon = startDaemon(command, ["--addr", "127.0.0.1", "--port", `${port}`], {});
   const deadline = Date.now() + START_TIMEOUT;
   while (!await accepts(port)) {
@@ -37,21 +37,4 @@ async function findServer(): Promise<string | undefined> {
   if (found !== undefined || !isRoot()) return found;
   await installDebianPackage("nats-server");
   return await which("nats-server");
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer().once("error", reject).listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
-    });
-  });
-}
-
-function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, "127.0.0.1");
-    socket.once("connect", () => (socket.destroy(), resolve(true)));
-    socket.once("error", () => resolve(false));
-  });
 }

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { connect, createServer } from "node:net";
 import { type Daemon, startDaemon } from "../support/daemon.ts";
 import { tool } from "../support/env.ts";
+import { accepts, freePorts } from "../support/ports.ts";
 import { eventually } from "../conformance/stage.ts";
 
 /** A relay that can go away and come back. */
@@ -30,7 +30,7 @@ export interface RelayOptions {
 
 /** Starts a relay to the broker of an `amqp:` url. */
 export async function startWebsockify(broker: string, options: RelayOptions = {}): Promise<WebSocketRelay> {
-  const port = await freePort();
+  const [port] = await freePorts(1);
   const { certificate } = options;
   const mode = certificate === undefined
     // Threads, and not processes, which would outlive the one that is ended here; they have no TLS.
@@ -62,31 +62,4 @@ export async function startWebsockify(broker: string, options: RelayOptions = {}
   };
   await relay.start();
   return relay;
-}
-
-/** A port that nobody listens on, below those that the system gives to connections, so that it stays free. */
-async function freePort(): Promise<number> {
-  for (;;) {
-    const port = 20_000 + Math.floor(Math.random() * 10_000);
-    const server = createServer();
-    const isFree = await new Promise<boolean>((resolve) => {
-      server.once("error", () => resolve(false));
-      server.listen(port, "127.0.0.1", () => resolve(true));
-    });
-    if (!isFree) continue;
-    await new Promise((resolve) => server.close(resolve));
-    return port;
-  }
-}
-
-function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: "127.0.0.1", port });
-    const end = (accepted: boolean) => {
-      socket.destroy();
-      resolve(accepted);
-    };
-    socket.once("connect", () => end(true));
-    socket.once("error", () => end(false));
-  });
 }

@@ -4,10 +4,10 @@
  * @module
  */
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { freePorts } from "../support/ports.ts";
 import { startRabbitmq } from "../support/rabbitmq.ts";
 import type { RabbitmqNode } from "../support/rabbitmq.ts";
 import type { Certificate } from "./certificates.ts";
@@ -29,7 +29,7 @@ export async function startTlsBroker(certificate: Certificate, authority: string
   const folder = await mkdtemp(join(tmpdir(), "tls-broker-"));
   const removal = () => rm(folder, { recursive: true });
   try {
-    const port = await freePort();
+    const [port] = await freePorts(1);
     const paths = {
       cert: join(folder, "cert.pem"),
       key: join(folder, "key.pem"),
@@ -70,20 +70,5 @@ ssl_cert_login_from = common_name
   } catch (error) {
     await removal();
     throw error;
-  }
-}
-
-/** A port that nobody listens on, below those that the system gives to connections, and above those of other brokers. */
-async function freePort(): Promise<number> {
-  for (;;) {
-    const port = 30_000 + Math.floor(Math.random() * 2_500);
-    const server = createServer();
-    const isFree = await new Promise<boolean>((resolve) => {
-      server.once("error", () => resolve(false));
-      server.listen(port, "127.0.0.1", () => resolve(true));
-    });
-    if (!isFree) continue;
-    await new Promise((resolve) => server.close(resolve));
-    return port;
   }
 }

@@ -85,11 +85,7 @@ export function summarize(
     if (lost > 0) problems.push(`${lost} lost: ${kind}`);
     if (hung > 0) problems.push(`${hung} hung: ${kind}`);
   }
-  // Between a classic queue and the dead letters RabbitMQ has a message in its memory alone.
-  const wasKilled = recoveries.some(({ text }) => text.includes("the broker killed"));
-  if (refusedWithoutLetter > 0 && !wasKilled) {
-    problems.push(`${refusedWithoutLetter} refused, and no dead letters`);
-  }
+  if (refusedWithoutLetter > 0) problems.push(`${refusedWithoutLetter} refused, and no dead letters`);
   if (twins.done > 0) {
     problems.push(`${twins.done} idempotent requests ran again in the process that had done them`);
   }
@@ -97,10 +93,8 @@ export function summarize(
     if (milliseconds !== null && milliseconds <= LONGEST_RECOVERY_MS) continue;
     problems.push(`${text}: ${milliseconds === null ? "never" : `only after ${milliseconds} ms`} back`);
   }
-  for (const { process, startMiB, endMiB, startHeapMiB, endHeapMiB, aliveSeconds } of memory) {
+  for (const { process, startMiB, endMiB, aliveSeconds } of memory) {
     if (aliveSeconds * 1_000 < LONG_LIFE_MS || endMiB <= startMiB * MOST_GROWTH) continue;
-    // What the runtime keeps for itself comes and goes; what the program keeps is in its heap, too.
-    if (endHeapMiB <= startHeapMiB * MOST_GROWTH) continue;
     problems.push(`${process} grew from ${startMiB} to ${endMiB} MiB`);
   }
   return {

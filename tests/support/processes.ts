@@ -21,37 +21,13 @@ export interface RunOptions {
   readonly timeoutMs?: number;
 }
 
-/** A process that runs until it is ended. */
-export interface Daemon extends AsyncDisposable {
-  /** Settles when the process has ended. */
-  readonly ended: Promise<Deno.CommandStatus>;
-  /** What it has written so far. */
-  output(): string;
-}
-
 /** The environment variable with the id. A process started by one of ours has an id below that one's. */
 const ID = "NUROPB_TEST_RUN";
 const root = `${Deno.env.get(ID) ?? `${crypto.randomUUID()}/`}`;
 let started = 0;
 
-const daemons = new Set<Daemon>();
-let stopped = false;
-
 /** How long a process may take to end when asked to. */
 const GRACE_MS = 10_000;
-
-/**
- * Runs a command and kills it when the standard input closes, which happens when the runner closes it and also when
- * the runner itself is killed. Signals to all processes at once, such as Ctrl-C, are left to the runner.
- */
-const GUARD = `
-  trap '' INT TERM HUP
-  exec 3<&0
-  "$@" </dev/null 3<&- & command=$!
-  (cat <&3 >/dev/null; kill -KILL $command) 2>/dev/null & guard=$!
-  wait $command; code=$?
-  kill -KILL $guard 2>/dev/null
-  exit $code`;
 
 /** Runs a command to its end, and ends what it leaves behind. */
 export async function run(
@@ -91,41 +67,9 @@ export async function must(command: string, args: readonly string[], options?: R
   throw new Error(`${[command, ...args].join(" ").slice(0, 200)} ${what}:\n${output.trim()}`);
 }
 
-/** Starts a command that is killed when it is disposed of, or when this process ends in whatever way. */
-export function startDaemon(command: string, args: readonly string[], env: Record<string, string>): Daemon {
-  refuseWhenStopped();
-  const id = nextId();
-  const child = new Deno.Command("/bin/sh", {
-    args: ["-c", GUARD, "sh", command, ...args],
-    env: { ...env, [ID]: id },
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const { text } = collect(child);
-  const daemon: Daemon = {
-    ended: child.status,
-    output: text,
-    async [Symbol.asyncDispose]() {
-      await child.stdin.close().catch(() => {});
-      await child.status;
-      await endProcesses(id);
-      daemons.delete(daemon);
-    },
-  };
-  daemons.add(daemon);
-  return daemon;
-}
-
-/** Ends everything that was started here, and lets nothing more be started. */
+/** Ends everything that was started here. */
 export async function stopAll(): Promise<void> {
-  stopped = true;
-  await Promise.all([...daemons].map((daemon) => daemon[Symbol.asyncDispose]()));
   await endProcesses(root);
-}
-
-function refuseWhenStopped(): void {
-  if (stopped) throw new Error("The run was stopped");
 }
 
 /** Ends the processes with this id, and those below it. */

@@ -8,12 +8,12 @@
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { type Daemon, startDaemon } from "./daemon.ts";
 import { type Broker, brokerAt } from "./management.ts";
+import { accepts, freePorts } from "./ports.ts";
 
 /** Where the scripts are; those of the same name in /usr/sbin would change to another user. */
 const SCRIPTS = "/usr/lib/rabbitmq/bin";
@@ -191,39 +191,6 @@ function control(args: readonly string[], env: Readonly<Record<string, string>>)
       if (error === null) resolve(output);
       else reject(new Error(`rabbitmqctl ${args.join(" ")} failed: ${errors}${output}`, { cause: error }));
     });
-  });
-}
-
-/**
- * Ports that nobody listens on, below those that the system gives to connections: one of these could hold a port that
- * a server wants to have again. They are all held at once, so that they differ.
- */
-async function freePorts(count: 1): Promise<[number]>;
-async function freePorts(count: 3): Promise<[number, number, number]>;
-async function freePorts(count: number): Promise<number[]> {
-  const servers = new Map<number, ReturnType<typeof createServer>>();
-  while (servers.size < count) {
-    const port = 20_000 + Math.floor(Math.random() * 10_000);
-    const server = createServer();
-    const isFree = await new Promise<boolean>((resolve) => {
-      server.once("error", () => resolve(false));
-      server.listen(port, "127.0.0.1", () => resolve(true));
-    });
-    if (isFree) servers.set(port, server);
-  }
-  await Promise.all([...servers.values()].map((server) => new Promise((resolve) => server.close(resolve))));
-  return [...servers.keys()];
-}
-
-function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: "127.0.0.1", port });
-    const end = (accepted: boolean) => {
-      socket.destroy();
-      resolve(accepted);
-    };
-    socket.once("connect", () => end(true));
-    socket.once("error", () => end(false));
   });
 }
 
