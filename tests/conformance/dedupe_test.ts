@@ -173,7 +173,7 @@ for (const { name, url } of urls()) {
     });
 
     it("runs commands and events once that come twice", async () => {
-      const { service, runs, topic } = await counting({});
+      const { service, runs, topic } = await counting({}, { concurrency: 1 });
       const raw = await caller();
       const command = encode({ type: "command", service: service.name, method: "count", params: { a: 1 } });
       const event = encodeEvent({
@@ -189,12 +189,13 @@ for (const { name, url } of urls()) {
         await raw.connection.publish(command, true);
         await raw.connection.publish(event, false);
       }
+      await eventually(() => runs.length, (length) => length >= 2);
       assert.deepEqual(await drain(await open.mesh(), service.name), []);
       assert.deepEqual(sorted(runs), [{ a: 1 }, { b: 1 }]);
     });
 
     it("runs a command that failed again when it comes again: its first went to the dead letters", async () => {
-      const { service, runs } = await counting({});
+      const { service, runs } = await counting({}, { concurrency: 1 });
       const raw = await caller();
       const command = encode({ type: "command", service: service.name, method: "fail" });
       for (let twin = 0; twin < 3; twin++) await raw.connection.publish(command, true);
