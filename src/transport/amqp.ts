@@ -8,7 +8,7 @@ import type { Message } from "../message.ts";
 import type { Address } from "../runtime/byte_socket.ts";
 import { dial } from "../runtime/dial.ts";
 import type { MeshChannel } from "./amqp_channel.ts";
-import { AmqpConsumer, consume, toMessage } from "./amqp_consumer.ts";
+import { AmqpConsumer, consume } from "./amqp_consumer.ts";
 import { AmqpSocket } from "./amqp_socket.ts";
 import type { AmqpSettings } from "./amqp_socket.ts";
 import { DEAD_LETTER_QUEUE, DIRECT_REPLY_TO, meshExchanges, privateQueue } from "./topology.ts";
@@ -298,8 +298,8 @@ class AmqpConnection implements Connection {
   #openCaller(isSecond = false): { channel: MeshChannel; opened: Promise<void> } {
     const socket = this.#socket;
     const channel = socket.openChannel();
-    channel.ondelivery = (message) => this.#handlers.onreply(toMessage(message, channel));
-    channel.onreturned = (message) => this.#handlers.onreturn(toMessage(message, channel));
+    channel.ondelivery = (message) => this.#handlers.onreply(message);
+    channel.onreturned = (message) => this.#handlers.onreturn(message);
     let isOpen = false;
     let early: NuropbTransportError | undefined;
     const lose = (error: NuropbTransportError) => {

@@ -5,10 +5,10 @@
  * @module
  */
 import { AMQPChannel } from "@cloudamqp/amqp-client/amqp-channel";
-import type { AMQPMessage } from "@cloudamqp/amqp-client/amqp-message";
-import { NuropbMessageError, NuropbNotDeliveredError, NuropbTransportError } from "../errors.ts";
+import { NuropbNotDeliveredError, NuropbTransportError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import type { AmqpSocket } from "./amqp_socket.ts";
+import type { Received } from "./content_reader.ts";
 import { PublishRefused } from "./transport.ts";
 
 interface Confirm {
@@ -22,18 +22,21 @@ interface Confirm {
 /** A channel of an {@linkcode AmqpSocket}. */
 export class MeshChannel extends AMQPChannel {
   /** Called with each message for this channel's consumer. */
-  ondelivery: (message: AMQPMessage) => void = () => {};
+  ondelivery: (message: Received) => void = () => {};
   /** Called with each unroutable message that was not published with a confirm. */
-  onreturned: (message: AMQPMessage) => void = () => {};
+  onreturned: (message: Received) => void = () => {};
   /** Called once if the broker closes the channel, or the connection goes. */
   onclosed: (error: NuropbTransportError) => void = () => {};
-
-  /** The size of the next message's body when it was dropped for being too large. */
-  oversize: number | undefined;
 
   readonly #socket: AmqpSocket;
   readonly #confirms = new Map<number, Confirm>();
   #lastConfirm = 0;
+  /** The lowest tag of a delivery that is not settled yet. */
+  #firstUnsettled = 1;
+  /** Tags above it of those that are. */
+  readonly #settledLater = new Set<number>();
+  /** Tags of those that the broker is to be told of. */
+  #acked: number[] = [];
 
   /** @param socket The connection. @param id The channel's number. */
   constructor(socket: AmqpSocket, id: number) {
@@ -86,6 +89,41 @@ export class MeshChannel extends AMQPChannel {
     }
   }
 
+  /**
+   * Acknowledges a delivery. Told with the next bytes that leave, after whatever was published before, and several of
+   * them at once.
+   */
+  ack(deliveryTag: number): void {
+    this.#settled(deliveryTag);
+    this.#acked.push(deliveryTag);
+    if (this.#acked.length === 1) this.#socket.beforeFlush(this.#sendAcks);
+  }
+
+  /** Refuses a delivery. */
+  reject(deliveryTag: number, requeue: boolean): void {
+    this.#settled(deliveryTag);
+    this.basicReject(deliveryTag, requeue);
+  }
+
+  #settled(deliveryTag: number): void {
+    if (deliveryTag !== this.#firstUnsettled) {
+      this.#settledLater.add(deliveryTag);
+      return;
+    }
+    do this.#firstUnsettled++; while (this.#settledLater.delete(this.#firstUnsettled));
+  }
+
+  readonly #sendAcks = (): void => {
+    const acked = this.#acked;
+    this.#acked = [];
+    if (this.closed) return;
+    const joined = acked.filter((tag) => tag < this.#firstUnsettled);
+    // One that is known to the broker must stand for all before it.
+    if (joined.length > 0) this.basicAck(Math.max(...joined), joined.length > 1);
+    if (joined.length === acked.length) return;
+    for (const tag of acked) if (tag > this.#firstUnsettled) this.basicAck(tag);
+  };
+
   /** Closes the channel; what waits for its confirm counts as refused. */
   abandon(): void {
     for (const confirm of this.#confirms.values()) confirm.reject(new PublishRefused());
@@ -93,23 +131,22 @@ export class MeshChannel extends AMQPChannel {
     if (!this.closed) this.close().catch(() => {});
   }
 
-  /** The broker sent an unroutable message back. */
-  override onReturn(message: AMQPMessage): void {
-    const { messageId } = message.properties;
-    if (messageId !== undefined) {
-      for (const confirm of this.#confirms.values()) {
-        if (confirm.messageId === messageId && !confirm.returned) {
-          confirm.returned = true;
-          return;
-        }
-      }
-    }
-    this.onreturned(message);
+  /** A message came in. */
+  receive(message: Received): void {
+    if (!message.isReturned) this.ondelivery(message);
+    else if (!this.#isConfirmed(message)) this.onreturned(message);
   }
 
-  /** A message came. Handed on at once: the client would wait a microtask, and look for a consumer by its tag. */
-  override deliver(message: AMQPMessage): void {
-    this.ondelivery(message);
+  /** Whether a message that came back is one whose confirm tells that. */
+  #isConfirmed({ properties: { messageId } }: Message): boolean {
+    if (messageId === undefined) return false;
+    for (const confirm of this.#confirms.values()) {
+      if (confirm.messageId === messageId && !confirm.returned) {
+        confirm.returned = true;
+        return true;
+      }
+    }
+    return false;
   }
 
   /** The channel ended: by us without an error, else with one. */
@@ -150,12 +187,4 @@ export function transportError(error: Error): NuropbTransportError {
   }
   const code = /vhost .* not found/.test(text) ? "VHOST_NOT_FOUND" : codesByReplyCode[replyCode];
   return new NuropbTransportError(`The broker refused: ${text}`, { code: code ?? "CHANNEL_CLOSED" });
-}
-
-/** The error for headers that fit no frame. */
-export function headersTooLarge(frameMax: number, cause: unknown): NuropbMessageError {
-  return new NuropbMessageError(
-    `The message's properties and headers must fit one frame of ${frameMax} bytes: put less into them`,
-    { code: "MESSAGE_TOO_LARGE", cause },
-  );
 }

@@ -4,11 +4,11 @@
  * @module
  */
 import { AMQPConsumer } from "@cloudamqp/amqp-client/amqp-consumer";
-import type { AMQPMessage } from "@cloudamqp/amqp-client/amqp-message";
 import { NuropbTransportError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import type { MeshChannel } from "./amqp_channel.ts";
 import type { AmqpSocket } from "./amqp_socket.ts";
+import type { Received } from "./content_reader.ts";
 import type { ConsumeOptions, Consumer, ConsumerHandlers, Delivery } from "./transport.ts";
 
 const CONSUMER_TAG = "nuropb";
@@ -130,10 +130,10 @@ class AmqpDelivery implements Delivery {
 
   constructor(
     channel: MeshChannel,
-    message: AMQPMessage,
+    message: Received,
     answerLate: ((answer: Message) => Promise<void>) | undefined,
   ) {
-    const { exchange, routingKey, properties, body, oversize } = toMessage(message, channel);
+    const { exchange, routingKey, properties, body, oversize } = message;
     this.exchange = exchange;
     this.routingKey = routingKey;
     this.properties = properties;
@@ -156,15 +156,15 @@ class AmqpDelivery implements Delivery {
   }
 
   ack(): void {
-    this.#settleWith(() => this.#channel.basicAck(this.#tag));
+    this.#settleWith(() => this.#channel.ack(this.#tag));
   }
 
   reject(): void {
-    this.#settleWith(() => this.#channel.basicReject(this.#tag, false));
+    this.#settleWith(() => this.#channel.reject(this.#tag, false));
   }
 
   requeue(): void {
-    this.#settleWith(() => this.#channel.basicReject(this.#tag, true));
+    this.#settleWith(() => this.#channel.reject(this.#tag, true));
   }
 
   #settleWith(settle: () => void): void {
@@ -178,44 +178,4 @@ class AmqpDelivery implements Delivery {
       if (!this.#channel.closed) settle();
     });
   }
-}
-
-/** A message as it came in on a channel. */
-export function toMessage(
-  { exchange, routingKey, properties, body }: AMQPMessage,
-  channel: MeshChannel,
-): Message {
-  const { contentType, correlationId, replyTo, expiration, messageId, deliveryMode, headers } = properties;
-  const { oversize } = channel;
-  channel.oversize = undefined;
-  return {
-    exchange,
-    routingKey,
-    properties: {
-      contentType,
-      correlationId,
-      replyTo,
-      expiration,
-      messageId,
-      persistent: deliveryMode === 2,
-      headers: detach(headers ?? {}) as Record<string, unknown>,
-    },
-    body: body ?? new Uint8Array(0),
-    oversize,
-  };
-}
-
-/** How deep a header's tables are looked into. */
-const MAX_HEADER_DEPTH = 16;
-
-/** Copies byte arrays, which the client leaves pointing into the socket's buffer. */
-function detach(value: unknown, depth = 0): unknown {
-  if (typeof value !== "object" || value === null || value instanceof Date) return value;
-  if (value instanceof Uint8Array) return new Uint8Array(value);
-  if (depth === MAX_HEADER_DEPTH) return null;
-  if (Array.isArray(value)) return value.map((item) => detach(item, depth + 1));
-  for (const [key, field] of Object.entries(value)) {
-    if (typeof field === "object") (value as Record<string, unknown>)[key] = detach(field, depth + 1);
-  }
-  return value;
 }

@@ -4,15 +4,16 @@
  * @module
  */
 import { AMQPBaseClient } from "@cloudamqp/amqp-client/amqp-base-client";
-import type { AMQPView } from "@cloudamqp/amqp-client/amqp-view";
+import { AMQPView } from "@cloudamqp/amqp-client/amqp-view";
 import { NuropbTransportError } from "../errors.ts";
 import { checkSize } from "../message.ts";
 import type { Message } from "../message.ts";
 import type { ByteSocket } from "../runtime/byte_socket.ts";
-import { headersTooLarge, MeshChannel, transportError } from "./amqp_channel.ts";
+import { MeshChannel, transportError } from "./amqp_channel.ts";
 import { open, startOk, tuneOk } from "./amqp_handshake.ts";
-import { FrameReader, withoutProperties } from "./frame_reader.ts";
-import { TextView } from "./text_view.ts";
+import { ContentReader } from "./content_reader.ts";
+import { ContentWriter } from "./content_writer.ts";
+import { FrameReader } from "./frame_reader.ts";
 import { WriteBuffer } from "./write_buffer.ts";
 
 /** What the connection is to be like. */
@@ -37,15 +38,12 @@ const FRAME_MAX = 131_072;
 const CHANNEL_MAX = 2_047;
 /** What AMQP 0-9-1 has every peer take. */
 const SMALLEST_FRAME_MAX = 4_096;
-const FRAME_OVERHEAD = 8;
 const PROTOCOL_HEADER = new Uint8Array([65, 77, 81, 80, 0, 0, 9, 1]);
 const HEARTBEAT_FRAME = new Uint8Array([8, 0, 0, 0, 0, 0, 0, 0xce]);
 const CONNECTION_CLASS = 10;
 const START_OK = 11;
 const TUNE_OK = 31;
 const OPEN = 40;
-const BASIC_CLASS = 60;
-const BASIC_PUBLISH = 40;
 /** How long a broker that reads nothing may take to let a consumer or channel go, in ms. */
 const LEAVE_TIMEOUT = 1_000;
 /** How long the broker may take to say goodbye, in ms. */
@@ -68,9 +66,7 @@ export class AmqpSocket extends AMQPBaseClient {
   readonly #methodTimeout: number;
   readonly #output: WriteBuffer;
   readonly #input: FrameReader;
-  /** Where a message's method and header frames are put together. */
-  readonly #scratchBytes = new Uint8Array(FRAME_MAX);
-  readonly #scratch = new TextView(this.#scratchBytes);
+  readonly #writer: ContentWriter;
   #ended: { readonly error: NuropbTransportError } | undefined;
   #heartbeatTimer: ReturnType<typeof setInterval> | undefined;
   #received = true;
@@ -101,20 +97,18 @@ export class AmqpSocket extends AMQPBaseClient {
       this.#sent = true;
       socket.write(bytes);
     });
-    this.#input = new FrameReader(FRAME_MAX, maxMessageSize, {
-      onframes: (bytes) => this.#parse(bytes),
-      onlargeheader: (frame) => {
-        try {
-          this.#parse(frame);
-        } catch {
-          // Were the connection to end, the same message would come again over the next one.
-          this.#parse(withoutProperties(frame));
-        }
-      },
-      onoversize: (channel, bodySize) => {
+    this.#writer = new ContentWriter(this.#output, FRAME_MAX);
+    const content = new ContentReader({
+      onmessage: (channel, message) => {
         const owner = this.channels[channel];
-        if (owner instanceof MeshChannel) owner.oversize = bodySize;
+        if (owner instanceof MeshChannel) owner.receive(message);
       },
+      onmethods: (frames) =>
+        this.parseFrames(new AMQPView(frames.buffer, frames.byteOffset, frames.byteLength)),
+    });
+    this.#input = new FrameReader(FRAME_MAX, maxMessageSize, {
+      onframes: (frames) => content.read(frames),
+      onoversize: (channel, bodySize) => content.drop(channel, bodySize),
     });
     socket.ondata = (bytes) => this.#receive(bytes);
     socket.onclose = (error) =>
@@ -232,7 +226,11 @@ export class AmqpSocket extends AMQPBaseClient {
 
   /** Queues bytes. Never rejects, since the client leaves its rejections unhandled: `end` fails what waits. */
   override send(bytes: Uint8Array): Promise<void> {
-    if (this.#ended === undefined && !this.#isAnswered(bytes)) this.#output.append(bytes);
+    if (this.#ended === undefined && !this.#isAnswered(bytes)) {
+      // What was settled goes out before a method that ends its channel.
+      this.#output.settle();
+      this.#output.append(bytes);
+    }
     return sent;
   }
 
@@ -265,13 +263,12 @@ export class AmqpSocket extends AMQPBaseClient {
   publish(channel: number, message: Message, mandatory: boolean): void {
     if (this.#ended !== undefined) throw this.#ended.error;
     this.checkSize(message);
-    const size = this.#encodeHead(channel, message, mandatory);
-    this.#output.append(this.#scratchBytes.subarray(0, size));
-    const { body } = message;
-    const part = this.frameMax - FRAME_OVERHEAD;
-    for (let position = 0; position < body.byteLength; position += part) {
-      this.#appendBodyFrame(channel, body.subarray(position, position + part));
-    }
+    this.#writer.write(channel, message, mandatory, this.frameMax);
+  }
+
+  /** Has something run before the next bytes leave, which may send what goes with them. */
+  beforeFlush(task: () => void): void {
+    this.#output.beforeFlush(task);
   }
 
   /** Says goodbye and closes. Never rejects. */
@@ -305,10 +302,6 @@ export class AmqpSocket extends AMQPBaseClient {
     this.end();
   }
 
-  #parse(bytes: Uint8Array): void {
-    this.parseFrames(new TextView(bytes));
-  }
-
   #receive(bytes: Uint8Array): void {
     if (this.#ended !== undefined) return;
     this.#received = true;
@@ -331,53 +324,6 @@ export class AmqpSocket extends AMQPBaseClient {
     if (!this.#sent) this.#output.append(HEARTBEAT_FRAME);
     this.#sent = false;
   }
-
-  #encodeHead(channel: number, message: Message, mandatory: boolean): number {
-    const view = this.#scratch;
-    const { exchange, routingKey, properties, body } = message;
-    view.setUint8(0, 1);
-    view.setUint16(1, channel);
-    view.setUint16(7, BASIC_CLASS);
-    view.setUint16(9, BASIC_PUBLISH);
-    view.setUint16(11, 0);
-    let at = 13;
-    at += view.setShortString(at, exchange);
-    at += view.setShortString(at, routingKey);
-    view.setUint8(at++, mandatory ? 1 : 0);
-    view.setUint8(at++, 0xce);
-    view.setUint32(3, at - FRAME_OVERHEAD);
-
-    const header = at;
-    view.setUint8(at, 2);
-    view.setUint16(at + 1, channel);
-    view.setUint16(at + 7, BASIC_CLASS);
-    view.setUint16(at + 9, 0);
-    view.setUint32(at + 11, 0);
-    view.setUint32(at + 15, body.byteLength);
-    at += 19;
-    const { contentType, correlationId, replyTo, expiration, messageId, persistent, headers } = properties;
-    const deliveryMode = persistent === true ? 2 : undefined;
-    const fields = { contentType, headers, deliveryMode, correlationId, replyTo, expiration, messageId };
-    try {
-      at += view.setProperties(at, fields as Parameters<AMQPView["setProperties"]>[1]);
-      view.setUint8(at++, 0xce);
-    } catch (cause) {
-      throw headersTooLarge(this.frameMax, cause);
-    }
-    if (at - header > this.frameMax) throw headersTooLarge(this.frameMax, undefined);
-    view.setUint32(header + 3, at - header - FRAME_OVERHEAD);
-    return at;
-  }
-
-  #appendBodyFrame(channel: number, part: Uint8Array): void {
-    const view = this.#scratch;
-    view.setUint8(0, 3);
-    view.setUint16(1, channel);
-    view.setUint32(3, part.byteLength);
-    this.#output.append(this.#scratchBytes.subarray(0, 7));
-    this.#output.append(part);
-    this.#output.append(FRAME_END);
-  }
 }
 
 /** A broker that tunes a value to zero has no limit of its own, which to the client would be the limit of zero. */
@@ -389,5 +335,4 @@ function keepPositive(client: AMQPBaseClient, name: "frameMax" | "heartbeat" | "
   });
 }
 
-const FRAME_END = new Uint8Array([0xce]);
 const sent = Promise.resolve();

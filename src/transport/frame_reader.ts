@@ -13,15 +13,10 @@ const NOTHING = new Uint8Array(0);
 /** Where in a content header frame the body's size stands: after the frame's header, class and weight. */
 const BODY_SIZE_OFFSET = HEADER_SIZE + 4;
 
-/** From this many bytes on, the tables in a content header could be nested too deep for their reader. */
-const LARGE_HEADER = 4_096;
-
 /** What a {@linkcode FrameReader} tells its owner. */
 export interface FrameHandlers {
   /** One or more whole frames; the bytes are the callee's only until it returns. */
   onframes(bytes: Uint8Array): void;
-  /** A content header so large that reading it may fail. */
-  onlargeheader(frame: Uint8Array): void;
   /** The next content header on this channel announced a larger body than is allowed, and comes as an empty one. */
   onoversize(channel: number, bodySize: number): void;
 }
@@ -74,8 +69,7 @@ export class FrameReader {
   #isSpecial(view: DataView, position: number, size: number): boolean {
     const type = view.getUint8(position);
     if (type === CONTENT_HEADER) {
-      return size > LARGE_HEADER ||
-        (size > BODY_SIZE_OFFSET + 8 && bodySize(view, position) > this.#maxBodySize);
+      return size > BODY_SIZE_OFFSET + 8 && bodySize(view, position) > this.#maxBodySize;
     }
     if (this.#dropping.size === 0) return false;
     const channel = view.getUint16(position + 1);
@@ -92,24 +86,12 @@ export class FrameReader {
       return;
     }
     const announced = bodySize(new DataView(frame.buffer), 0);
-    if (announced > this.#maxBodySize) {
-      this.#dropping.set(channel, announced);
-      this.#handlers.onoversize(channel, announced);
-      // The message goes on without a body, so that whoever waits for it is told.
-      frame.fill(0, BODY_SIZE_OFFSET, BODY_SIZE_OFFSET + 8);
-    }
-    if (frame.byteLength > LARGE_HEADER) this.#handlers.onlargeheader(frame);
-    else this.#handlers.onframes(frame);
+    this.#dropping.set(channel, announced);
+    this.#handlers.onoversize(channel, announced);
+    // The message goes on without a body, so that whoever waits for it is told.
+    frame.fill(0, BODY_SIZE_OFFSET, BODY_SIZE_OFFSET + 8);
+    this.#handlers.onframes(frame);
   }
-}
-
-/** A content header frame without its properties. */
-export function withoutProperties(frame: Uint8Array): Uint8Array {
-  const bare = new Uint8Array(BODY_SIZE_OFFSET + 8 + 2 + 1);
-  bare.set(frame.subarray(0, BODY_SIZE_OFFSET + 8));
-  new DataView(bare.buffer).setUint32(3, bare.byteLength - HEADER_SIZE - 1);
-  bare[bare.byteLength - 1] = FRAME_END;
-  return bare;
 }
 
 function bodySize(view: DataView, position: number): number {

@@ -10,6 +10,7 @@ const QUIET_TURNS = 2;
 /** Collects bytes and hands them on once the running microtasks are through. */
 export class WriteBuffer {
   readonly #write: (bytes: Uint8Array) => void;
+  readonly #beforeFlush: Set<() => void> = new Set();
   /** Handed-on parts of a slab belong to the socket, so a slab is filled once and never reused. */
   #slab = new Uint8Array(SLAB_SIZE);
   #start = 0;
@@ -23,20 +24,42 @@ export class WriteBuffer {
     this.#write = write;
   }
 
-  /** Copies the bytes, so the caller may reuse them at once. */
-  append(bytes: Uint8Array): void {
-    if (bytes.byteLength > this.#slab.byteLength - this.#end) this.#renew(bytes.byteLength);
-    this.#slab.set(bytes, this.#end);
-    this.#end += bytes.byteLength;
+  /**
+   * Copies the bytes, so the caller may reuse them at once.
+   *
+   * @param size How many of them.
+   */
+  append(bytes: Uint8Array, size: number = bytes.byteLength): void {
+    if (size > this.#slab.byteLength - this.#end) this.#renew(size);
+    this.#slab.set(size === bytes.byteLength ? bytes : bytes.subarray(0, size), this.#end);
+    this.#end += size;
+    this.#schedule();
+  }
+
+  #schedule(): void {
     this.#quiet = 0;
-    if (!this.#scheduled) {
-      this.#scheduled = true;
-      queueMicrotask(this.#flushScheduled);
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    queueMicrotask(this.#flushScheduled);
+  }
+
+  /** Has something run before the next bytes leave, which may append what goes with them. */
+  beforeFlush(task: () => void): void {
+    this.#beforeFlush.add(task);
+    this.#schedule();
+  }
+
+  /** Runs what waits for that, so that what is appended next comes after it. */
+  settle(): void {
+    for (const task of this.#beforeFlush) {
+      this.#beforeFlush.delete(task);
+      task();
     }
   }
 
   /** Hands on what there is, now. */
   flush(): void {
+    this.settle();
     if (this.#start === this.#end) return;
     const bytes = this.#slab.subarray(this.#start, this.#end);
     this.#start = this.#end;

@@ -54,7 +54,6 @@ function read(stream: Uint8Array, sizes: readonly number[]): { told: string[]; e
   };
   const reader = new FrameReader(MAX_FRAME, MAX_BODY, {
     onframes: take,
-    onlargeheader: take,
     onoversize: (channel, size) => told.push(`oversize ${channel} ${size}`),
   });
   try {

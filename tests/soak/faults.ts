@@ -6,6 +6,7 @@
 import { Management } from "../conformance/management.ts";
 import type { RabbitmqNode } from "../support/rabbitmq.ts";
 import type { FaultProxy } from "../faults/fault_proxy.ts";
+import type { Ledger } from "./ledger.ts";
 import type { Random } from "./random.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
@@ -14,6 +15,7 @@ export interface Stage {
   readonly broker: RabbitmqNode;
   readonly vhost: string;
   readonly workers: readonly WorkerProcess[];
+  readonly ledger: Ledger;
 }
 
 /** A fault that was decided on. */
@@ -107,8 +109,9 @@ const PLANS: Readonly<Record<string, Plan>> = {
     broker.signal("SIGSTOP");
     return () => broker.signal("SIGCONT");
   }),
-  "broker killed": onBroker("killed and started again after", [0, 3_000], async (broker) => {
+  "broker killed": onBroker("killed and started again after", [0, 3_000], async (broker, ledger) => {
     await broker.kill();
+    ledger.brokerKilled();
     return () => broker.start();
   }),
   "memory alarm": onBroker("without memory", [1_000, 6_000], async (broker) => {
@@ -225,15 +228,15 @@ function onService(text: string, end: (service: WorkerProcess) => Promise<void>)
 function onBroker(
   text: string,
   range: readonly [number, number],
-  begin: (broker: RabbitmqNode) => (() => unknown) | Promise<() => unknown>,
+  begin: (broker: RabbitmqNode, ledger: Ledger) => (() => unknown) | Promise<() => unknown>,
 ): Plan {
-  return ({ broker, workers }, random) => {
+  return ({ broker, workers, ledger }, random) => {
     const milliseconds = random.between(...range);
     return {
       text: `the broker ${text} ${seconds(milliseconds)}`,
       affected: workers,
       run: async () => {
-        const end = await begin(broker);
+        const end = await begin(broker, ledger);
         await pause(milliseconds);
         await end();
         return Date.now();

@@ -39,7 +39,7 @@ async function work(content: Work, ctx: Context): Promise<unknown> {
       ctx.emit("soak.emitted", { id });
       break;
     case "throw":
-      note(`r ${id}`);
+      note(`r ${id} ${Date.now()}`);
   }
   note(`h ${id}`);
   arrivals.tell();

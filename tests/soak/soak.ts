@@ -89,7 +89,7 @@ async function soak(options: SoakOptions, cache: string, folder: string): Promis
   await startAll(workers, options.seed);
   const begin = Date.now();
   await pause(FAULTLESS_MS);
-  const stage = { broker, vhost: VHOST, workers };
+  const stage = { broker, vhost: VHOST, workers, ledger };
   const until = begin + options.minutes * 60_000;
   const onproblem = (problem: string) => ledger.problems.push(problem);
   const recoveries = await runFaults(stage, options.faults, random, until, stopped, progress, onproblem);

@@ -47,8 +47,10 @@ export interface Summary {
   readonly failures: Readonly<Record<string, number>>;
   readonly letters: Readonly<Record<string, number>>;
   readonly calledAgain: number;
-  /** Commands and events that their handler refused, and that are no dead letters. */
+  /** Commands and events that their handler refused, and that are no dead letters, though the broker lived on. */
   readonly refusedWithoutLetter: number;
+  /** Those that RabbitMQ lost when it was killed: see the ledger. */
+  readonly lettersLostWithBroker: number;
   /** Idempotent requests that one process ran twice. */
   readonly twins: { readonly done: number; readonly running: number };
   readonly recoveries: readonly Recovery[];
@@ -80,7 +82,7 @@ export function summarize(
   const rows = ledger.rows();
   const memory = workers.map(growthOf).filter((growth) => growth !== undefined);
   const problems = [...ledger.problems];
-  const { refusedWithoutLetter, twins } = ledger;
+  const { refusedWithoutLetter, lettersLostWithBroker, twins } = ledger;
   for (const { kind, lost, hung } of rows) {
     if (lost > 0) problems.push(`${lost} lost: ${kind}`);
     if (hung > 0) problems.push(`${hung} hung: ${kind}`);
@@ -105,6 +107,7 @@ export function summarize(
     letters: Object.fromEntries([...ledger.letters].toSorted()),
     calledAgain: ledger.totals.calledAgain,
     refusedWithoutLetter,
+    lettersLostWithBroker,
     twins: { ...twins },
     recoveries,
     memory,
@@ -139,7 +142,8 @@ export function show(summary: Summary): string {
     table(COLUMNS.map(([, title]) => title), rows.map((row) => COLUMNS.map(([key]) => `${row[key]}`))),
     "",
     `Called again: ${summary.calledAgain}. Idempotent requests that ran twice in one process: ${twins.done} after ` +
-    `the first time, ${twins.running} beside it. Refused without a dead letter: ${summary.refusedWithoutLetter}.`,
+    `the first time, ${twins.running} beside it. Refused without a dead letter: ${summary.refusedWithoutLetter}, ` +
+    `and ${summary.lettersLostWithBroker} whose letter was lost when RabbitMQ was killed.`,
     ...list("Failed", failures),
     ...list("Dead letters", letters),
     "",

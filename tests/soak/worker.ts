@@ -10,7 +10,8 @@
  * | `w ID TEXT` | answered wrongly |
  * | `f ID CODE` | failed |
  * | `u ID` | unsettled long after its deadline |
- * | `h ID`, `r ID`, `g ID` | a handler ran to its end; refused it; asked to be called again |
+ * | `h ID`, `g ID` | a handler ran to its end; asked to be called again |
+ * | `r ID TIME` | a handler refused it |
  * | `t ID STATE` | an idempotent request that the same process had begun (`running`) or done (`done`) already |
  * | `m ID` | the event that ID's handler emitted was handled |
  * | `v ID` | a subscriber got it |

@@ -60,11 +60,11 @@ for (const [what, body, size] of large) {
         const next = [1, 2].map((number) =>
           session.deliver(queue, nuropb("command", { ...fields, params: { number } }))
         );
-        await until(() => session.all("basic.ack").length === 2);
+        await until(() => session.acked.length === 2);
         assert.deepEqual(session.all("basic.reject").map(({ fields }) => fields), [
           { deliveryTag: tooLarge, requeue: 0 },
         ]);
-        assert.deepEqual(session.all("basic.ack").map(({ fields }) => fields.deliveryTag), next);
+        assert.deepEqual(session.acked, next);
         assert.deepEqual(handled, [1, 2]);
         // Whoever waits for an answer is told.
         assert.equal(session.published.length, type === "request" ? 1 : 0);
@@ -83,7 +83,7 @@ for (const [what, body, size] of large) {
       session.deliver(own, { ...nuropb("event", { topic: "orders.large" }), ...body }, {}, 1_000);
       session.deliver(own, nuropb("event", { topic: "orders.small", event: 1 }));
       assert.equal((await soon(orders.next())).value?.topic, "orders.small");
-      await until(() => session.all("basic.ack").length === 2);
+      await until(() => session.acked.length === 2);
     });
   });
 }

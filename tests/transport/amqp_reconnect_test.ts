@@ -222,7 +222,7 @@ describe("a mesh whose connection was lost", () => {
       );
       session.deliver(session.subscription, nuropb("event", { topic: "orders.created", event: round }));
       assert.equal((await soon(orders.next())).value?.event, round);
-      await until(() => session.all("basic.ack").length === 2);
+      await until(() => session.acked.length === 2);
       session.drop();
       await until(() => broker.sessions.length === round + 1 && broker.session.consumers.size === 3);
     }

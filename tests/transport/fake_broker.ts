@@ -270,6 +270,7 @@ export class Session {
   /** It has closed the connection, and passes over everything but the answer. */
   #closing = false;
   #deliveries = 0;
+  readonly #delivered: { readonly channel: number; readonly tag: number }[] = [];
 
   constructor(broker: FakeBroker, wire: Wire) {
     this.#broker = broker;
@@ -293,6 +294,20 @@ export class Session {
     return this.received.filter((received) => received.name === name);
   }
 
+  /** The tags of all deliveries that the client acknowledged, by themselves or with others. */
+  get acked(): number[] {
+    const open = [...this.#delivered];
+    return this.received.flatMap(({ name, channel, fields: { deliveryTag, multiple } }) => {
+      if (name !== "basic.ack" && name !== "basic.reject") return [];
+      const settled = open.filter((delivery) =>
+        delivery.channel === channel &&
+        (multiple === 1 ? delivery.tag <= Number(deliveryTag) : delivery.tag === deliveryTag)
+      );
+      for (const delivery of settled) open.splice(open.indexOf(delivery), 1);
+      return name === "basic.ack" ? settled.map(({ tag }) => tag) : [];
+    });
+  }
+
   /** The queue of the one subscription that there is. */
   get subscription(): string {
     const queues = [...this.consumers.keys()].filter((queue) => queue.startsWith("nuropb-subscriber-"));
@@ -309,7 +324,8 @@ export class Session {
   /** The frames of a delivery to the consumer of a queue. */
   delivery(queue: string, message: Content, fields: Fields = {}, part?: number): Buffer {
     const { channel, tag } = this.consumers.get(queue) ?? assert.fail(`Nobody consumes ${queue}`);
-    const deliver = method(channel, "basic.deliver", { tag, deliveryTag: ++this.#deliveries, ...fields });
+    this.#delivered.push({ channel, tag: ++this.#deliveries });
+    const deliver = method(channel, "basic.deliver", { tag, deliveryTag: this.#deliveries, ...fields });
     return Buffer.concat([deliver, content(channel, message, part)]);
   }
 

@@ -18,7 +18,6 @@ function recorded(maxFrame = MAX_FRAME, maxBody = MAX_BODY) {
   };
   const reader = new FrameReader(maxFrame, maxBody, {
     onframes: take,
-    onlargeheader: take,
     onoversize: (channel, size) => void oversized.push([channel, size]),
   });
   return { reader, frames, calls, oversized };
