@@ -20,6 +20,7 @@ import { closedError, Correlator } from "./client/correlator.ts";
 import { deadLetterOf } from "./client/dead_letters.ts";
 import { Discovery } from "./client/discovery.ts";
 import { Sealer } from "./client/sealer.ts";
+import { Waits } from "./deadlines.ts";
 import { withDeadline } from "./deferred.ts";
 import { NuropbHandlingError, NuropbTimeoutError } from "./errors.ts";
 import { MessageContext } from "./host/context.ts";
@@ -95,7 +96,7 @@ export class MeshConnection extends MeshCaller implements Mesh {
       confirmTimeout: options.confirmTimeout,
       integers: options.integers,
       warned: new Set(),
-      confirms: { pending: 0, max: options.maxPending },
+      confirms: { waits: new Waits(), max: options.maxPending },
       sealings: { pending: 0, max: options.maxPending },
     };
     super(core);
@@ -231,7 +232,7 @@ export class MeshConnection extends MeshCaller implements Mesh {
         this.#options.confirmTimeout,
         undefined,
         () => new NuropbTimeoutError("The broker did not confirm the replayed message: it may have it"),
-        (signal) => this.#supervisor.publish(message, true, signal),
+        (signal) => this.#supervisor.publish(message, true, { signal }),
       );
     const stream: ConsumerStream<DeadLetter> = this.#stream<DeadLetter>({
       consume: (ondelivery) =>

@@ -13,7 +13,8 @@ import type {
   ServiceDescription,
   ServiceProxy,
 } from "../calls.ts";
-import { abortable, withDeadline } from "../deferred.ts";
+import type { Waits } from "../deadlines.ts";
+import { abortable } from "../deferred.ts";
 import {
   fromRemote,
   NuropbMessageError,
@@ -68,7 +69,7 @@ export interface CallerCore {
   /** Methods whose warning was logged. */
   readonly warned: Set<string>;
   /** Confirmed messages under way. */
-  readonly confirms: { pending: number; readonly max: number };
+  readonly confirms: { readonly waits: Waits; readonly max: number };
   /** Calls that wait for their service's description. */
   readonly sealings: { pending: number; readonly max: number };
 }
@@ -84,15 +85,13 @@ export class MeshCaller implements Caller {
     this.#scope = scope;
   }
 
-  async request<Result = unknown>(
+  request<Result = unknown>(
     service: string,
     method: string,
     params: object = {},
     options: CallOptions = {},
   ): Promise<Result> {
-    const { result, error } = await this.requestRaw(service, method, params, options);
-    if (error !== null) throw fromRemote(error.error, error.description);
-    return result as Result;
+    return this.requestRaw(service, method, params, options).then(resultOf) as Promise<Result>;
   }
 
   async requestRaw(
@@ -134,7 +133,7 @@ export class MeshCaller implements Caller {
     checkOptions(options);
     const ttl = checkInteger("ttl", options.ttl ?? COMMAND_TTL, 1, MAX_MILLISECONDS);
     const call = this.#call("command", service, method, params, options, ttl);
-    const { confirmTimeout, supervisor, sealer } = this.#core;
+    const { confirmTimeout, sealer } = this.#core;
     this.#checkOpen();
     const plain = encodeCall(call, RPC_EXCHANGE);
     const deadline = Date.now() + confirmTimeout;
@@ -148,7 +147,8 @@ export class MeshCaller implements Caller {
       await this.#confirmed(
         `the command ${service}.${method}`,
         options.signal,
-        (signal) => supervisor.publish(message, true, signal),
+        message,
+        true,
         deadline,
       );
     } catch (error) {
@@ -178,13 +178,8 @@ export class MeshCaller implements Caller {
 
   /** Publishes an event that is encoded already. */
   async publishMessage(message: Message, signal?: AbortSignal): Promise<void> {
-    const { supervisor } = this.#core;
     this.#checkOpen();
-    await this.#confirmed(
-      `the event ${message.routingKey}`,
-      signal,
-      (signal) => supervisor.publish(message, false, signal),
-    );
+    await this.#confirmed(`the event ${message.routingKey}`, signal, message, false);
   }
 
   service<Instance>(name: string, options: CallOptions = {}): ServiceProxy<Instance> {
@@ -350,15 +345,16 @@ export class MeshCaller implements Caller {
     }
   }
 
-  async #confirmed(
+  #confirmed(
     what: string,
-    given: AbortSignal | undefined,
-    send: (signal: AbortSignal) => Promise<void>,
+    signal: AbortSignal | undefined,
+    message: Message,
+    mandatory: boolean,
     deadline = Date.now() + this.#core.confirmTimeout,
   ): Promise<void> {
-    const { confirms, confirmTimeout } = this.#core;
-    if (confirms.pending >= confirms.max) {
-      throw new NuropbTransportError(`${what} was not sent: ${confirms.max} wait for a confirm already`, {
+    const { confirms: { waits, max }, confirmTimeout, supervisor } = this.#core;
+    if (waits.pending >= max) {
+      throw new NuropbTransportError(`${what} was not sent: ${max} wait for a confirm already`, {
         code: "TOO_MANY_PENDING",
       });
     }
@@ -366,13 +362,18 @@ export class MeshCaller implements Caller {
       new NuropbTimeoutError(
         `The broker did not confirm ${what} within ${confirmTimeout} ms: it may have it`,
       );
-    confirms.pending++;
-    try {
-      await withDeadline(Math.max(0, deadline - Date.now()), this.#signal(given), timeout, send);
-    } finally {
-      confirms.pending--;
-    }
+    return waits.run(
+      deadline - Date.now(),
+      this.#signal(signal),
+      timeout,
+      (source) => supervisor.publish(message, mandatory, source),
+    );
   }
+}
+
+function resultOf({ result, error }: MeshResponse): unknown {
+  if (error !== null) throw fromRemote(error.error, error.description);
+  return result;
 }
 
 /** A request under way. */

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { Deadlines } from "../deadlines.ts";
 import {
   NuropbException,
   NuropbNotDeliveredError,
@@ -41,18 +42,15 @@ interface Pending {
   readonly abort: (() => void) | undefined;
 }
 
-/** How late a deadline may be noticed, in ms. */
-const RESOLUTION = 5;
-
 /** Ties answers to requests. */
 export class Correlator {
   readonly #pending = new Map<string, Pending>();
   /** Those that wait for a connection. */
   readonly #unsent = new Set<string>();
   readonly #maxUnsent: number;
-  /** One timer serves all deadlines: it is set for the first of them. */
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #timerEnd = Infinity;
+  readonly #deadlines = new Deadlines<Pending>((pending) => {
+    this.#take(pending.message.properties.correlationId)?.reject(timeoutOf(pending.call));
+  });
 
   /** @param maxUnsent How many calls may wait for a connection at once. */
   constructor(maxUnsent: number) {
@@ -86,8 +84,9 @@ export class Correlator {
       const deadline = performance.now() + left;
       const abort = signal && (() => this.#take(id)?.reject(signal.reason));
       if (abort) signal.addEventListener("abort", abort);
-      this.#pending.set(id, { call, message, deadline, resolve, reject, abort });
-      if (deadline < this.#timerEnd) this.#setTimer(deadline, left);
+      const pending = { call, message, deadline, resolve, reject, abort };
+      this.#pending.set(id, pending);
+      this.#deadlines.add(pending);
       if (channel === undefined) this.#unsent.add(id);
       else this.#send(id, message, channel);
     });
@@ -164,36 +163,11 @@ export class Correlator {
     const pending = this.#pending.get(id);
     if (pending === undefined) return undefined;
     this.#pending.delete(id);
+    this.#deadlines.delete(pending);
     if (this.#unsent.size > 0) this.#unsent.delete(id);
     if (pending.abort) pending.call.signal?.removeEventListener("abort", pending.abort);
-    // The process may end now.
-    if (this.#pending.size === 0) this.#clearTimer();
     return pending;
   }
-
-  #setTimer(deadline: number, delay: number): void {
-    this.#clearTimer();
-    this.#timerEnd = deadline;
-    this.#timer = setTimeout(this.#expire, delay);
-  }
-
-  #clearTimer(): void {
-    clearTimeout(this.#timer);
-    this.#timerEnd = Infinity;
-  }
-
-  /** Fails the calls whose time is up, and sets the timer for the next one. */
-  readonly #expire = (): void => {
-    this.#timerEnd = Infinity;
-    const now = performance.now();
-    let next = Infinity;
-    for (const [id, { call, deadline }] of this.#pending) {
-      if (deadline <= now) this.#take(id)?.reject(timeoutOf(call));
-      else if (deadline < next) next = deadline;
-    }
-    // Not more often than that, however many calls end shortly after one another.
-    if (next < Infinity) this.#setTimer(next, Math.max(RESOLUTION, Math.ceil(next - now)));
-  };
 }
 
 /** The error for what is asked of a mesh that its owner closed. */

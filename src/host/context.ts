@@ -54,8 +54,8 @@ export interface ContextSource {
 export class MessageContext implements Context {
   claims?: unknown;
   readonly deadline: number;
-  /** Events that wait for the method to succeed, as they were when they were emitted. */
-  readonly emitted: Message[] = [];
+  /** Events that wait for the method to succeed, as they were when they were emitted; absent when there are none. */
+  emitted?: Message[];
   readonly #source: ContextSource;
   #mesh: Caller | undefined;
   #controller: AbortController | undefined;
@@ -112,7 +112,7 @@ export class MessageContext implements Context {
   emit(topic: string, event: unknown): void {
     // Published are those of the method's own time: a later one would be lost without a word.
     if (this.#over) throw new NuropbHandlingError(`${topic} was not emitted: its method has ended already`);
-    this.emitted.push(this.#source.encode(topic, event, this.traceId));
+    (this.emitted ??= []).push(this.#source.encode(topic, event, this.traceId));
   }
 
   /** The message is done with: no timer or listener stays behind. */

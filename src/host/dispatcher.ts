@@ -126,7 +126,7 @@ export class Dispatcher {
     let message: Call | Event;
     let key: PayloadKey | undefined;
     try {
-      const opened = await this.#open(delivery);
+      const opened = isSealed(delivery) ? await this.#open(delivery) : undefined;
       key = opened?.key;
       message = decodeServiceMessage(delivery, opened?.body, this.#options.integers);
     } catch (error) {
@@ -147,12 +147,10 @@ export class Dispatcher {
     }
   };
 
-  /** Decrypts a message, if it is encrypted. Python marks events too, and sends them plain. */
-  async #open(delivery: Delivery): Promise<KeyedPayload | undefined> {
-    if (!isEncrypted(delivery) || delivery.properties.headers["nuropb_type"] === "event") return undefined;
+  #open(delivery: Delivery): Promise<KeyedPayload> {
     const { keys } = this.#options;
     if (keys === undefined) throw new NuropbMessageError("The service takes no encrypted messages");
-    return await keys.decrypt(delivery.body);
+    return keys.decrypt(delivery.body);
   }
 
   /**
@@ -194,8 +192,9 @@ export class Dispatcher {
     }
     try {
       const result = await this.#call(request, context, key !== undefined);
-      const response = await seal(this.#encode(request, replyTo, result), key);
-      await this.#publishEmitted(context);
+      const plain = this.#encode(request, replyTo, result);
+      const response = key === undefined ? plain : await seal(plain, key);
+      if (context.emitted !== undefined) await this.#publishEmitted(context.emitted);
       delivery.reply(response);
     } catch (thrown) {
       const error = asError(thrown);
@@ -217,13 +216,17 @@ export class Dispatcher {
     key: PayloadKey | undefined,
   ): Promise<void> {
     const response = { ...this.#responseTo(request), error: errorOf(request, thrown) };
+    const encode = (answer: MeshResponse) => {
+      const plain = encodeResponse(answer, replyTo);
+      return key === undefined ? plain : seal(plain, key);
+    };
     try {
-      const message = await seal(encodeResponse(response, replyTo), key);
+      const message = await encode(response);
       delivery.reply(thrown instanceof EncryptionWanted ? asRefusal(message) : message);
     } catch (error) {
       if (!(error instanceof NuropbMessageError)) throw error;
       // The echoed context was what made it too large.
-      delivery.reply(await seal(encodeResponse({ ...response, context: {} }, replyTo), key));
+      delivery.reply(await encode({ ...response, context: {} }));
     }
   }
 
@@ -236,7 +239,7 @@ export class Dispatcher {
     try {
       if (message.type === "event") await this.#notify(message, context);
       else await this.#call(message, context, key !== undefined);
-      await this.#publishEmitted(context);
+      if (context.emitted !== undefined) await this.#publishEmitted(context.emitted);
     } catch (thrown) {
       const error = asError(thrown);
       const mayRunAgain = error instanceof NuropbCallAgain || error instanceof UnconfirmedEvents;
@@ -285,11 +288,10 @@ export class Dispatcher {
     for (const handler of handlers) await handler.call(event.event, context);
   }
 
-  async #publishEmitted(context: MessageContext): Promise<void> {
-    if (context.emitted.length === 0) return;
+  async #publishEmitted(emitted: readonly Message[]): Promise<void> {
     // All of them are waited for, so that none is under way any more when the method runs again.
     const outcomes = await Promise.allSettled(
-      context.emitted.map((message) => this.#options.publish(message)),
+      emitted.map((message) => this.#options.publish(message)),
     );
     const failed = outcomes.find((outcome) => outcome.status === "rejected");
     if (failed !== undefined) {
@@ -333,4 +335,9 @@ export class Dispatcher {
       redelivered,
     };
   }
+}
+
+/** Whether a message is to be decrypted. Python marks events too, and sends them plain. */
+function isSealed(delivery: Delivery): boolean {
+  return isEncrypted(delivery) && delivery.properties.headers["nuropb_type"] !== "event";
 }

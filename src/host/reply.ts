@@ -23,10 +23,8 @@ export function replyAddress(replyTo: string | undefined): string | undefined {
 }
 
 /** An answer to an encrypted request is encrypted too. */
-export async function seal(response: Message, key: PayloadKey | undefined): Promise<Message> {
-  return key === undefined
-    ? response
-    : withEncryptedBody(response, await encryptResponse(response.body, key));
+export async function seal(response: Message, key: PayloadKey): Promise<Message> {
+  return withEncryptedBody(response, await encryptResponse(response.body, key));
 }
 
 /** What a method threw, as it goes over the wire. */

@@ -9,7 +9,6 @@ import { closedEarly, withAdvice } from "./tls_failure.ts";
 /** The part of a `net.Socket` that is used here. */
 interface Socket {
   setNoDelay(on: boolean): void;
-  on(event: "data", listener: (bytes: Uint8Array) => void): void;
   on(event: "error", listener: (error: Error) => void): void;
   on(event: "close" | "connect" | "secureConnect", listener: () => void): void;
   write(bytes: Uint8Array): void;
@@ -26,11 +25,17 @@ interface NodeProcess {
   getBuiltinModule<Name extends keyof NodeModules>(name: Name): NodeModules[Name];
 }
 
+/** How much is read at once, in bytes. */
+const READ_SIZE = 65_536;
+
 /** Opens a socket with Node's `net` or `tls`. */
 export const dialNode: Dial = (address, signal) =>
   new Promise((resolve, reject) => {
     signal.throwIfAborted();
-    const socket = open(address);
+    const socket = open(address, (bytes) => {
+      isMute = false;
+      byteSocket.ondata(bytes);
+    });
     const abort = () => socket.destroy(signal.reason as Error);
     signal.addEventListener("abort", abort);
     const opening = { settled: false };
@@ -49,10 +54,6 @@ export const dialNode: Dial = (address, signal) =>
       opening.settled = true;
       resolve(byteSocket);
     });
-    socket.on("data", (bytes) => {
-      isMute = false;
-      byteSocket.ondata(bytes);
-    });
     socket.on("error", (error) => failure = error);
     socket.on("close", () => {
       signal.removeEventListener("abort", abort);
@@ -61,10 +62,19 @@ export const dialNode: Dial = (address, signal) =>
     });
   });
 
-function open({ host, port, tls }: Address): Socket {
+function open({ host, port, tls }: Address, ondata: (bytes: Uint8Array) => void): Socket {
   const { process } = globalThis as unknown as { process: NodeProcess };
   const net = process.getBuiltinModule("node:net");
-  if (tls === undefined) return net.connect({ host, port });
+  // One buffer for all that comes in, past Node's streams, which would make one for each chunk.
+  const buffer = new Uint8Array(READ_SIZE);
+  const onread = {
+    buffer,
+    callback: (size: number) => {
+      ondata(buffer.subarray(0, size));
+      return true;
+    },
+  };
+  if (tls === undefined) return net.connect({ host, port, onread });
   const { ca, cert, key } = tls;
   return process.getBuiltinModule("node:tls").connect({
     ca,
@@ -72,6 +82,7 @@ function open({ host, port, tls }: Address): Socket {
     key,
     host,
     port,
+    onread,
     // Said outright, it holds against NODE_TLS_REJECT_UNAUTHORIZED in the environment too.
     rejectUnauthorized: true,
     // A server name in TLS may not be an IP address.

@@ -124,6 +124,12 @@ export class MeshChannel extends AMQPChannel {
     for (const tag of acked) if (tag > this.#firstUnsettled) this.basicAck(tag);
   };
 
+  /** Closes the channel, once the broker was told of what is done. */
+  override close(...reason: Parameters<AMQPChannel["close"]>): Promise<void> {
+    this.#sendAcks();
+    return super.close(...reason);
+  }
+
   /** Closes the channel; what waits for its confirm counts as refused. */
   abandon(): void {
     for (const confirm of this.#confirms.values()) confirm.reject(new PublishRefused());

@@ -274,6 +274,7 @@ export class AmqpSocket extends AMQPBaseClient {
   /** Says goodbye and closes. Never rejects. */
   async shutdown(): Promise<void> {
     if (this.#ended !== undefined) return;
+    this.#output.settle();
     let timer: ReturnType<typeof setTimeout> | undefined;
     const timeout = new Promise<void>((resolve) => timer = setTimeout(resolve, CLOSE_TIMEOUT));
     await Promise.race([this.close("closed by its owner").catch(() => {}), timeout]);

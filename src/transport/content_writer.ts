@@ -151,7 +151,7 @@ export class ContentWriter {
     let at = start + 4;
     for (const key in table) {
       const value = table[key];
-      if (value === undefined) continue;
+      if (value === undefined || !Object.hasOwn(table, key)) continue;
       if (typeof value === "string") {
         at = this.#writeShortString(at, key);
         view.setUint8(at, LONG_STRING);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { SignalSource } from "../deadlines.ts";
 import { abortable, deferred, sleep, withDeadline } from "../deferred.ts";
 import type { Deferred } from "../deferred.ts";
 import { NuropbTimeoutError, NuropbTransportError } from "../errors.ts";
@@ -136,14 +137,15 @@ export class Supervisor {
   }
 
   /** Publishes with a confirm; over a lost connection again, until the broker has confirmed it. */
-  async publish(message: Message, mandatory: boolean, signal: AbortSignal): Promise<void> {
+  async publish(message: Message, mandatory: boolean, source: SignalSource): Promise<void> {
     const { expiration } = message.properties;
     const deadline = expiration === undefined ? undefined : Date.now() + Number(expiration);
     for (let refusals = 0;;) {
-      const connection = this.connection ?? await this.#readyBefore(deadline, message, signal);
+      const connection = this.connection ?? await this.#readyBefore(deadline, message, source.signal);
       try {
         return await connection.publish(message, mandatory);
       } catch (error) {
+        const { signal } = source;
         signal.throwIfAborted();
         // Between two nodes of a cluster that passes; elsewhere a queue is full, which its owner wants to know.
         if (error instanceof PublishRefused && this.#brokers.length > 1) {

@@ -7,7 +7,7 @@ import type { MeshResponse } from "../calls.ts";
 import { NuropbMessageError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import { show } from "../options.ts";
-import { encodeText, parse, stringify, stringifyObject, stringifyRead } from "./json.ts";
+import { encodeText, parse, quote, stringify, stringifyObject, stringifyRead } from "./json.ts";
 import type { Integers } from "./json.ts";
 
 /** The only protocol version that a Python peer accepts. */
@@ -53,24 +53,21 @@ type MessageType = Call["type"] | Event["type"] | "response";
  * What each body must have, and of which kind. Python's services hang on a message that lacks one, but take a context
  * of null.
  */
-const requiredFields = {
-  request: {
-    service: "string",
-    method: "string",
-    params: "object",
-    context: "object",
-    correlation_id: "string",
-  },
-  command: {
-    service: "string",
-    method: "string",
-    params: "object",
-    context: "object",
-    correlation_id: "string",
-  },
-  event: { topic: "string", context: "object", correlation_id: "string" },
-  response: {},
-} as const satisfies Record<MessageType, Record<string, "string" | "object">>;
+const callFields = [
+  ["service", "string"],
+  ["method", "string"],
+  ["params", "object"],
+  ["context", "object"],
+  ["correlation_id", "string"],
+] as const;
+const requiredFields: Readonly<
+  Record<MessageType, readonly (readonly [field: string, kind: "string" | "object"])[]>
+> = {
+  request: callFields,
+  command: callFields,
+  event: [["topic", "string"], ["context", "object"], ["correlation_id", "string"]],
+  response: [],
+};
 
 /**
  * A request or command as it goes to the broker.
@@ -92,9 +89,9 @@ export function encodeCall(call: Call, exchange: string): Message {
       headers: headers(type, traceId),
     },
     body: encodeText(
-      `{"tag":"${type}","service":${JSON.stringify(service)},"method":${JSON.stringify(method)},` +
+      `{"tag":"${type}","service":${quote(service)},"method":${quote(method)},` +
         `"params":${stringifyObject("params", call.params)},"correlation_id":"${correlationId}",` +
-        `"context":${stringifyObject("context", context)},"trace_id":${JSON.stringify(traceId)}}`,
+        `"context":${stringifyObject("context", context)},"trace_id":${quoteOrNull(traceId)}}`,
     ),
   };
 }
@@ -117,8 +114,8 @@ export function encodeEvent(event: Event, exchange: string): Message {
       headers: headers("event", traceId),
     },
     body: encodeText(
-      `{"tag":"event","topic":${JSON.stringify(topic)},"event":${stringify("event", event.event)},` +
-        `"context":${stringifyObject("context", context)},"trace_id":${JSON.stringify(traceId)},` +
+      `{"tag":"event","topic":${quote(topic)},"event":${stringify("event", event.event)},` +
+        `"context":${stringifyObject("context", context)},"trace_id":${quoteOrNull(traceId)},` +
         `"correlation_id":"${correlationId}","target":${JSON.stringify(target)}}`,
     ),
   };
@@ -140,10 +137,10 @@ export function encodeResponse(response: MeshResponse, replyTo: string): Message
       headers: headers("response", traceId),
     },
     body: encodeText(
-      `{"tag":"response","result":${stringify("result", result)},"error":${JSON.stringify(error)},` +
-        `"correlation_id":${JSON.stringify(correlationId)},"trace_id":${JSON.stringify(traceId)},` +
-        `"context":${stringifyRead(context)},"warning":${JSON.stringify(warning)},` +
-        `"reply_to":${JSON.stringify(replyTo)}}`,
+      `{"tag":"response","result":${stringify("result", result)},` +
+        `"error":${error === null ? "null" : JSON.stringify(error)},` +
+        `"correlation_id":${quote(correlationId)},"trace_id":${quoteOrNull(traceId)},` +
+        `"context":${stringifyRead(context)},"warning":${quoteOrNull(warning)},"reply_to":${quote(replyTo)}}`,
     ),
   };
 }
@@ -175,6 +172,10 @@ export function asRefusal(message: Message): Message {
 /** Whether an answer says that the request was not read. */
 export function isRefusal({ properties }: Message): boolean {
   return properties.headers["nuropb_refused"] === "yes";
+}
+
+function quoteOrNull(text: string | null): string {
+  return text === null ? "null" : quote(text);
 }
 
 function headers(type: MessageType, traceId: string | null): Record<string, unknown> {
@@ -312,7 +313,7 @@ function readBody(
   const body = parse(bytes, integers);
   if (isRecord(body) && body["context"] === null) body["context"] = {};
   if (!isRecord(body)) throw new NuropbMessageError(`The body must be an object, but is ${show(body)}`);
-  for (const [field, kind] of Object.entries(requiredFields[type])) {
+  for (const [field, kind] of requiredFields[type]) {
     const value = body[field];
     if (kind === "string" ? typeof value !== "string" : !isRecord(value)) {
       throw new NuropbMessageError(`The ${type}'s ${field} must be of type ${kind}, but is ${show(value)}`);

@@ -60,6 +60,15 @@ export function stringifyObject(what: string, value: object): string {
   return text;
 }
 
+/** Writes a text. Names and ids need no escapes, which is seen sooner than the runtime is asked. */
+export function quote(text: string): string {
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index);
+    if (code < 0x20 || code > 0x7e || code === QUOTE || code === BACKSLASH) return JSON.stringify(text);
+  }
+  return `"${text}"`;
+}
+
 /** Writes what was read before: integers that are BigInts go out as they came in. */
 export function stringifyRead(value: unknown): string {
   try {

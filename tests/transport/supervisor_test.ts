@@ -191,7 +191,7 @@ describe("a supervisor, publishing,", () => {
       }
     }]);
     await supervisor.open(undefined);
-    await supervisor.publish(message, true, signal());
+    await supervisor.publish(message, true, { signal: signal() });
     assert.deepEqual(connections.map(({ published }) => published), [[message], [message], [message]]);
     await supervisor.close();
   });
@@ -207,7 +207,7 @@ describe("a supervisor, publishing,", () => {
       ]
     ) {
       connections[0]!.onpublish = () => Promise.reject(reason);
-      await assert.rejects(supervisor.publish(message, true, signal()), reason);
+      await assert.rejects(supervisor.publish(message, true, { signal: signal() }), reason);
     }
     assert.equal(connections[0]!.published.length, 3);
     await supervisor.close();
@@ -218,7 +218,7 @@ describe("a supervisor, publishing,", () => {
     await supervisor.open(undefined);
     connections[0]!.lose();
     const controller = new AbortController();
-    const publishing = supervisor.publish(message, true, controller.signal);
+    const publishing = supervisor.publish(message, true, controller);
     controller.abort(new Error("enough"));
     await assert.rejects(publishing, { message: "enough" });
     await supervisor.close();
@@ -240,7 +240,9 @@ describe("a supervisor, publishing,", () => {
       connection!.lose();
       return Promise.resolve();
     };
-    const publishing = assert.rejects(soon(supervisor.publish(message, true, signal())), { code: "CLOSED" });
+    const publishing = assert.rejects(soon(supervisor.publish(message, true, { signal: signal() })), {
+      code: "CLOSED",
+    });
     await supervisor.close();
     await publishing;
     assert.equal(connection!.published.length, 1);
@@ -404,7 +406,7 @@ describe("a supervisor, closing,", () => {
     await supervisor.open(undefined);
     await supervisor.close();
     await assert.rejects(soon(supervisor.ready()), { code: "CLOSED" });
-    await assert.rejects(soon(supervisor.publish(message, true, signal())), { code: "CLOSED" });
+    await assert.rejects(soon(supervisor.publish(message, true, { signal: signal() })), { code: "CLOSED" });
     await assert.rejects(soon(supervisor.consume(options, () => {})), { code: "CLOSED" });
   });
 });
