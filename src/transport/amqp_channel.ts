@@ -101,8 +101,9 @@ export class MeshChannel extends AMQPChannel {
 
   /** Refuses a delivery. */
   reject(deliveryTag: number, requeue: boolean): void {
-    this.#settled(deliveryTag);
+    // First, since the acks that wait leave before it, and none of them may stand for this one too.
     this.basicReject(deliveryTag, requeue);
+    this.#settled(deliveryTag);
   }
 
   #settled(deliveryTag: number): void {

@@ -6,7 +6,7 @@
 import type { Results } from "./results.ts";
 import { ratio } from "./table.ts";
 
-const LABELS = 180;
+const LABELS = 210;
 const PANEL = 210;
 const BAR = 120;
 const ROW = 24;
@@ -18,6 +18,7 @@ const LIMIT = "limit node20";
 const LABEL_OF: Readonly<Record<string, string>> = {
   ours: "@nuropb/mesh",
   limit: "limit",
+  "limit-wire": "limit, NuroPb's wire",
   node20: "Node 20",
   node24: "Node 24",
   deno: "Deno",

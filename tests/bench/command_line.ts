@@ -19,7 +19,7 @@ export interface Wanted {
   readonly full: boolean;
 }
 
-const QUICK_NAMES: readonly string[] = ["ours", "limit"];
+const QUICK_NAMES: readonly string[] = ["ours", "limit", "limit-wire"];
 const QUICK_TIMING: Timing = { rounds: 3, opening: 1_000, warmUp: 200, duration: 700 };
 const FULL_TIMING: Timing = { rounds: 3, opening: 1_000, warmUp: 1_000, duration: 3_000 };
 

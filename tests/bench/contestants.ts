@@ -48,6 +48,14 @@ export const CONTESTANTS: readonly Contestant[] = [
       broker: "rabbitmq",
       actions: ["request", "command", "event"],
     },
+    {
+      name: "limit-wire",
+      place,
+      file: "limit_wire.ts",
+      peer: false,
+      broker: "rabbitmq",
+      actions: ["request", "command"],
+    },
   ]),
   {
     ...peer,
@@ -65,6 +73,6 @@ export const CONTESTANTS: readonly Contestant[] = [
 ];
 
 /** How it is called in tables, charts and on the command line. */
-export function title({ name, place }: Contestant): string {
-  return name === "ours" || name === "limit" ? `${name} ${place}` : name;
+export function title({ name, place, peer: isPeer }: Contestant): string {
+  return isPeer || place === "python" ? name : `${name} ${place}`;
 }

@@ -20,6 +20,8 @@ export interface Checked {
 
 /** How much of the limit program on the same runtime a request must reach. */
 const OF_LIMIT: Readonly<Record<string, number>> = { node20: 0.85, node24: 0.85, deno: 0.7, bun: 0.7 };
+/** And of the same program when it speaks NuroPb's protocol, whose headers alone cost a part of the limit. */
+const OF_WIRE_LIMIT = 0.85;
 const COMMANDS_OF_LIMIT = 0.85;
 const COLD_ROUND_TRIPS = 2;
 const MORE_COST = 1.2;
@@ -45,6 +47,16 @@ export function checkAll(rows: readonly Row[], cold: readonly ColdRow[]): Checke
       checks.push(
         atLeast(`requests on ${runtime}, ${inFlight} in flight: of the limit program`, figure, bound),
       );
+    }
+  }
+  for (const runtime of ["node20", "deno", "bun"]) {
+    for (const inFlight of [1, 32, 256]) {
+      const figure = quotient(
+        request(`ours ${runtime}`, inFlight),
+        request(`limit-wire ${runtime}`, inFlight),
+      );
+      const what = `requests on ${runtime}, ${inFlight} in flight: of the limit program with the same wire`;
+      checks.push(atLeast(what, figure, OF_WIRE_LIMIT));
     }
   }
   for (const [peer, bound] of Object.entries(TIMES_PEER)) {
