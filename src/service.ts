@@ -66,7 +66,8 @@ export interface ServeOptions<Instance extends object = object, Claims = unknown
   /** How many messages are handled at once. @default {64} */
   concurrency?: number;
   /**
-   * `quorum` keeps the queue on several brokers; not possible where a Python instance hosts the service too.
+   * `quorum` keeps the queue on several brokers, and a message that fails until it is among the dead letters, also
+   * when a broker is killed meanwhile; not possible where a Python instance hosts the service too.
    *
    * @default {"classic"}
    */

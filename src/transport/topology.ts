@@ -72,6 +72,13 @@ export function serviceQueue(service: string): string {
   return `nuropb-${service}-sq`;
 }
 
+/** A message that fails stays in its queue until that of the dead letters has confirmed it, which classic queues cannot. */
+const QUORUM_ARGUMENTS = {
+  "x-queue-type": "quorum",
+  "x-dead-letter-strategy": "at-least-once",
+  "x-overflow": "reject-publish",
+};
+
 /**
  * What a service needs. A classic queue takes exactly these arguments, since a Python instance of the same service
  * declares it too and the broker refuses any difference.
@@ -92,7 +99,7 @@ export function serviceTopology(
       autoDelete: false,
       arguments: {
         "x-dead-letter-exchange": DEAD_LETTER_EXCHANGE,
-        ...(queueType === "quorum" ? { "x-queue-type": "quorum" } : {}),
+        ...(queueType === "quorum" ? QUORUM_ARGUMENTS : {}),
         ...(deliveryLimit === undefined ? {} : { "x-delivery-limit": deliveryLimit }),
       },
     },

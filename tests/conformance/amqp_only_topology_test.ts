@@ -62,6 +62,8 @@ if (url !== undefined && api !== undefined) {
       const { name, mesh } = await open.service({ work: () => "done" }, { queueType: "quorum" });
       assert.deepEqual((await management.queue(`nuropb-${name}-sq`))?.arguments, {
         "x-dead-letter-exchange": "nuropb-dl-exchange",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
         "x-queue-type": "quorum",
       });
       assert.equal(await mesh.request(name, "work"), "done");
