@@ -63,7 +63,7 @@ export type {
   StandardSchema,
   TlsOptions,
 } from "./src/options.ts";
-export type { PrivateKeyInput } from "./src/wire/encryption.ts";
+export type { PrivateKeyInput } from "./src/wire/private_key.ts";
 export type { MeshStatus } from "./src/transport/supervisor.ts";
 export {
   NuropbAuthenticationError,

@@ -1,5 +1,5 @@
 /**
- * Everything but the tests: format, lint, types, documentation, and a rehearsal of publishing.
+ * Everything but the tests: format, lint, types, documentation, a rehearsal of publishing, and how large a bundle is.
  *
  * @module
  */
@@ -17,6 +17,7 @@ const CHECKS: readonly { readonly title: string; readonly command: readonly stri
   { title: "types of the Web alone", command: ["node_modules/.bin/tsc", "--project", ".ci/web.json"] },
   { title: "documentation", command: [deno, "doc", "--lint", "mod.ts"] },
   { title: "publishing rehearsal", command: [deno, "publish", "--dry-run", "--allow-dirty"] },
+  { title: "size", command: [deno, "run", "-A", ".ci/size.ts"] },
 ];
 
 let failed = false;

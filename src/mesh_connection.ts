@@ -17,7 +17,6 @@ import type { CallerCore } from "./client/caller.ts";
 import { ConsumerStream } from "./client/consumer_stream.ts";
 import type { StreamSource } from "./client/consumer_stream.ts";
 import { closedError, Correlator } from "./client/correlator.ts";
-import { deadLetterOf } from "./client/dead_letters.ts";
 import { Discovery } from "./client/discovery.ts";
 import { Sealer } from "./client/sealer.ts";
 import { Waits } from "./deadlines.ts";
@@ -161,7 +160,7 @@ export class MeshConnection extends MeshCaller implements Mesh {
     const prefetch = checkInteger("buffer", options.buffer ?? 256, 1, 65_535);
     const { logger, ids } = this.#core;
     return this.#stream<EventMessage<Payload, Context>>({
-      consume: (ondelivery) =>
+      consume: (onitem) =>
         this.#supervisor.consume(
           () => {
             // A new name each time: after a reconnection the broker may still hold the old connection's queue.
@@ -172,23 +171,21 @@ export class MeshConnection extends MeshCaller implements Mesh {
               topology: subscriptionTopology(queue, patterns, this.#options.declare),
             };
           },
-          ondelivery,
+          (delivery) => {
+            try {
+              const message = decodeEvent(delivery, this.#options.integers);
+              onitem(() => {
+                delivery.ack();
+                return this.#eventMessage<Payload>(message, delivery.redelivered, options.signal);
+              });
+            } catch (error) {
+              const reason = error instanceof Error ? error.message : String(error);
+              logger.warn("an event cannot be read and is skipped", { topic: delivery.routingKey, reason });
+              delivery.ack();
+            }
+          },
           options.signal,
         ),
-      read: (delivery) => {
-        try {
-          const message = decodeEvent(delivery, this.#options.integers);
-          return () => {
-            delivery.ack();
-            return this.#eventMessage<Payload>(message, delivery.redelivered, options.signal);
-          };
-        } catch (error) {
-          const reason = error instanceof Error ? error.message : String(error);
-          logger.warn("an event cannot be read and is skipped", { topic: delivery.routingKey, reason });
-          delivery.ack();
-          return undefined;
-        }
-      },
     }, options.signal);
   }
 
@@ -235,13 +232,14 @@ export class MeshConnection extends MeshCaller implements Mesh {
         (signal) => this.#supervisor.publish(message, true, { signal }),
       );
     const stream: ConsumerStream<DeadLetter> = this.#stream<DeadLetter>({
-      consume: (ondelivery) =>
-        this.#supervisor.consume(
+      consume: async (onitem) => {
+        const { deadLetterOf } = await import("./client/dead_letters.ts");
+        return await this.#supervisor.consume(
           () => ({ queue: DEAD_LETTER_QUEUE, prefetch, topology: this.#options.declare ? meshTopology : [] }),
-          ondelivery,
+          (delivery) => onitem(() => deadLetterOf(delivery, publish, () => stream.closed)),
           options.signal,
-        ),
-      read: (delivery) => () => deadLetterOf(delivery, publish, () => stream.closed),
+        );
+      },
     }, options.signal);
     return stream;
   }

@@ -30,9 +30,8 @@ import type { ConnectOptions } from "./options.ts";
 import { onTermination } from "./runtime/signals.ts";
 import { serviceQueue, serviceTopology } from "./transport/topology.ts";
 import type { Consumer } from "./transport/transport.ts";
-import { generateServiceKey, importPrivateKey } from "./wire/encryption.ts";
-import type { PrivateKeyInput, ServiceKey } from "./wire/encryption.ts";
-import { ServiceKeys } from "./wire/session_keys.ts";
+import type { PrivateKeyInput } from "./wire/private_key.ts";
+import type { ServiceKeys } from "./wire/service_keys.ts";
 
 /** Options of {@linkcode serve}; those of `connect` are for the service's own connection. */
 export interface ServeOptions<Instance extends object = object, Claims = unknown> extends ConnectOptions {
@@ -177,7 +176,7 @@ export async function serve<Instance extends object, Claims = unknown>(
   }
   if (typeof contextTokenKey !== "string") throw invalid("contextTokenKey must be a string", contextTokenKey);
   checkGuards(members, authorize);
-  const key = await serviceKey(name, members, options);
+  const encryption = await encryptionOf(name, members, options);
 
   const own = options.mesh === undefined;
   const mesh = options.mesh ?? await connect(options.url, options);
@@ -188,14 +187,14 @@ export async function serve<Instance extends object, Claims = unknown>(
     authorize,
     contextTokenKey,
     deduplicator,
-    keys: key && new ServiceKeys(key.privateKey),
+    keys: encryption?.keys,
     integers: options.integers ?? mesh.options.integers,
     logger: loggerOf(options.logger ?? mesh.options.logger),
     description: describeService({
       name,
       version: options.version ?? "",
       description: options.description ?? "",
-      publicKey: key?.publicKeyPem ?? null,
+      publicKey: encryption?.publicKeyPem ?? null,
     }, members.methods),
     callerFor: (scope) => mesh.callerFor(scope),
     encodeEvent: (topic, event, traceId) => mesh.encodeEvent(topic, event, traceId),
@@ -305,21 +304,21 @@ function checkGuards({ methods }: HostedMembers, authorize: Authorize | undefine
   }
 }
 
-/** The key that opens encrypted messages, if the service takes any. */
-async function serviceKey(
+/** What opens encrypted messages, if the service takes any. */
+async function encryptionOf(
   name: string,
   { methods }: HostedMembers,
   { privateKey, logger }: Pick<ServeOptions, "privateKey" | "logger">,
-): Promise<ServiceKey | undefined> {
-  if (privateKey !== undefined) return await importPrivateKey(privateKey);
-  if (![...methods.values()].some(({ options }) => options.encrypted === true)) return undefined;
-  loggerOf(logger).warn(
-    "the service made a private key of its own: give all its instances the same one by `privateKey`",
-    {
-      service: name,
-    },
-  );
-  return await generateServiceKey();
+): Promise<{ readonly keys: ServiceKeys; readonly publicKeyPem: string } | undefined> {
+  if (privateKey === undefined) {
+    if (![...methods.values()].some(({ options }) => options.encrypted === true)) return undefined;
+    loggerOf(logger).warn(
+      "the service made a private key of its own: give all its instances the same one by `privateKey`",
+      { service: name },
+    );
+  }
+  const { serviceKeys } = await import("./wire/service_keys.ts");
+  return await serviceKeys(privateKey);
 }
 
 /** `QuickExample` → `quick-example`, `HTTPGate` → `http-gate`. */

@@ -6,6 +6,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
+import { basename } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { type Context, serve } from "@nuropb/mesh";
@@ -28,20 +29,25 @@ export class TeaHouse {
 }
 
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url));
-const { outputFiles: [page] } = await build({
+const { outputFiles } = await build({
   entryPoints: [file("page.ts")],
   // A bundle for the web, in which the relay's url is written down.
   define: { RELAY_URL: JSON.stringify(relay) },
   bundle: true,
   minify: true,
   format: "esm",
+  // What the page does not use, such as encryption, it does not load.
+  splitting: true,
+  outdir: "page",
   write: false,
 });
+const scripts = new Map(outputFiles.map(({ path, contents }) => [`/${basename(path)}`, contents]));
 
 await serve(new TeaHouse());
 const server = createServer(async ({ url }, response) => {
-  if (url === "/page.js") {
-    response.writeHead(200, { "content-type": "text/javascript" }).end(page?.contents);
+  const script = scripts.get(url ?? "");
+  if (script !== undefined) {
+    response.writeHead(200, { "content-type": "text/javascript" }).end(script);
   } else if (url === "/") {
     response.writeHead(200, { "content-type": "text/html; charset=utf-8" }).end(
       await readFile(file("index.html")),

@@ -37,7 +37,6 @@ import {
 } from "../options.ts";
 import type { Supervisor } from "../transport/supervisor.ts";
 import { EVENTS_EXCHANGE, RPC_EXCHANGE } from "../transport/topology.ts";
-import { decryptResponse } from "../wire/encryption.ts";
 import type { PayloadKey } from "../wire/encryption.ts";
 import type { Integers } from "../wire/json.ts";
 import { decodeResponse, encodeCall, encodeEvent, isEncrypted, isRefusal } from "../wire/envelope.ts";
@@ -256,7 +255,7 @@ export class MeshCaller implements Caller {
   /** Reads an answer, which is encrypted as its request was. */
   async #open(call: Call, answer: Message, key: PayloadKey | undefined): Promise<MeshResponse> {
     if (key === undefined) return this.#read(call, answer);
-    if (isEncrypted(answer)) return this.#read(call, answer, await decryptResponse(answer.body, key));
+    if (isEncrypted(answer)) return this.#read(call, answer, await key.decrypt(answer.body));
     // A service that could not open the request has no key for its answer: that may be an error, and no result.
     const refusal = this.#read(call, answer);
     if (refusal.error !== null) return refusal;

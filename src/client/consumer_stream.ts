@@ -5,14 +5,12 @@
  */
 import type { DeliveryStream } from "../calls.ts";
 import { deferred } from "../deferred.ts";
-import type { Consumer, Delivery } from "../transport/transport.ts";
+import type { Consumer } from "../transport/transport.ts";
 
 /** Where a stream's items come from. */
 export interface StreamSource<Item> {
-  /** Starts to consume. */
-  consume(ondelivery: (delivery: Delivery) => void): Promise<Consumer>;
-  /** Reads a delivery when it comes; what it gives is run when the loop takes the item. None skips it. */
-  read(delivery: Delivery): (() => Item) | undefined;
+  /** Starts to consume. What it hands on for each item is run when the loop takes it. */
+  consume(onitem: (take: () => Item) => void): Promise<Consumer>;
   /** The stream has ended. */
   onclosed(): void;
 }
@@ -90,7 +88,7 @@ export class ConsumerStream<Item> implements DeliveryStream<Item> {
         this.#closed = true;
         return;
       }
-      const consumer = await this.#source.consume((delivery) => this.#push(delivery));
+      const consumer = await this.#source.consume((take) => this.#push(take));
       this.#consumer = consumer;
       if (this.#closed) await consumer.close();
     } catch (error) {
@@ -108,10 +106,8 @@ export class ConsumerStream<Item> implements DeliveryStream<Item> {
     resolve();
   }
 
-  #push(delivery: Delivery): void {
+  #push(take: () => Item): void {
     if (this.#closed) return;
-    const take = this.#source.read(delivery);
-    if (take === undefined) return;
     this.#waiting.push(take);
     this.#notify();
   }

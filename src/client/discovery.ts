@@ -5,7 +5,6 @@
  */
 import type { MethodDescription, ParametersSchema, ServiceDescription } from "../calls.ts";
 import { NuropbMessageError } from "../errors.ts";
-import { importPublicKey } from "../wire/encryption.ts";
 
 /** How long a service may take to describe itself, in ms. */
 const DESCRIBE_TTL = 30_000;
@@ -15,7 +14,6 @@ export class Discovery {
   readonly #ask: (service: string, ttl: number) => Promise<unknown>;
   readonly #asked = new Map<string, Promise<ServiceDescription>>();
   readonly #known = new Map<string, ServiceDescription>();
-  readonly #keys = new Map<string, Promise<CryptoKey>>();
 
   /** @param ask Requests a service's description. */
   constructor(ask: (service: string, ttl: number) => Promise<unknown>) {
@@ -43,27 +41,6 @@ export class Discovery {
       if (this.#asked.get(service) === asked) this.#asked.delete(service);
     });
     return asked;
-  }
-
-  /**
-   * The public key of a service, ready to encrypt with.
-   *
-   * @throws {NuropbMessageError} when it has none.
-   */
-  async publicKey({ name, publicKey }: ServiceDescription): Promise<CryptoKey> {
-    if (publicKey === null) {
-      throw new NuropbMessageError(`${name} has no public key, so nothing can be encrypted to it`);
-    }
-    let key = this.#keys.get(publicKey);
-    if (key === undefined) {
-      key = importPublicKey(publicKey).catch((cause: unknown) => {
-        throw new NuropbMessageError(`Nothing can be encrypted to ${name}: its public key cannot be used`, {
-          cause,
-        });
-      });
-      this.#keys.set(publicKey, key);
-    }
-    return await key;
   }
 }
 

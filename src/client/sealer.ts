@@ -17,7 +17,7 @@ import type { Logger } from "../options.ts";
 import type { PayloadKey } from "../wire/encryption.ts";
 import { DESCRIBE_METHOD, withEncryptedBody } from "../wire/envelope.ts";
 import type { Call } from "../wire/envelope.ts";
-import { CallerKeys } from "../wire/session_keys.ts";
+import type { CallEncryptor } from "./call_encryptor.ts";
 import { notDelivered } from "./correlator.ts";
 import type { Discovery } from "./discovery.ts";
 
@@ -39,9 +39,9 @@ const SILENCE = 60_000;
 export class Sealer {
   readonly #discovery: Discovery;
   readonly #logger: Logger;
-  readonly #keys = new CallerKeys();
   /** Until when services are not asked again that answered with an error, or did not answer a command in time. */
   readonly #silent = new Map<string, { readonly until: number; readonly answered: boolean }>();
+  #encryptor: CallEncryptor | undefined;
 
   /** @param discovery Asks services. @param logger Told of calls that go out plain for want of an answer. */
   constructor(discovery: Discovery, logger: Logger) {
@@ -73,15 +73,19 @@ export class Sealer {
   ): Promise<SealedCall> {
     let description: ServiceDescription;
     try {
-      description = await this.#describe(call, false, deadline, signal);
+      [description] = await Promise.all([
+        this.#describe(call, false, deadline, signal),
+        // Meanwhile, since a page fetches it from its server.
+        encrypted === true ? this.#loadEncryptor() : undefined,
+      ]);
     } catch (error) {
       // Some Python services cannot describe themselves. Without a description there is no key, nor a wish for one.
       if (encrypted === true || !mayBePythons(error)) throw error;
       return this.#plain(call, plain, true);
     }
     if (!(encrypted ?? requiresEncryption(description, call.method))) return { message: plain, description };
-    const publicKey = await this.#discovery.publicKey(description);
-    const { body, key } = await this.#keys.encrypt(plain.body, publicKey);
+    const encryptor = this.#encryptor ?? await this.#loadEncryptor();
+    const { body, key } = await encryptor.encrypt(plain.body, description);
     return { message: withEncryptedBody(plain, body), key, description };
   }
 
@@ -120,6 +124,11 @@ export class Sealer {
     } catch {
       return false;
     }
+  }
+
+  async #loadEncryptor(): Promise<CallEncryptor> {
+    const { CallEncryptor } = await import("./call_encryptor.ts");
+    return this.#encryptor ??= new CallEncryptor();
   }
 
   #plain({ service, method }: Call, message: Message, answered: boolean): SealedCall {

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { jwtVerify } from "jose";
 import type { JWTHeaderParameters } from "jose";
 import { NuropbAuthenticationError } from "../errors.ts";
 import { checkInteger, checkRecord, invalid, MAX_MILLISECONDS } from "../options.ts";
@@ -100,7 +99,13 @@ export function bearer<Claims extends object = BearerClaims>(
     ...("audience" in options ? { audience: checkTexts("audience", options.audience) } : {}),
   };
   const find = (header: JWTHeaderParameters) => findKey(source, header);
+  // Loaded now, so that no token waits for it; who takes none does not load it.
+  const loading = import("./jose.ts");
+  loading.catch(() => {
+    // Whoever brings a token is told.
+  });
   return async (token) => {
+    const { jwtVerify } = await loading;
     try {
       return (await jwtVerify<Claims>(token, find, rules)).payload;
     } catch (error) {

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { createLocalJWKSet, createRemoteJWKSet, errors, importJWK, importSPKI } from "jose";
 import type { JWTHeaderParameters } from "jose";
 import { NuropbAuthenticationError } from "../errors.ts";
 import { checkInteger, checkRecord, invalid, MAX_MILLISECONDS } from "../options.ts";
@@ -102,6 +101,7 @@ export async function findKey(source: KeySource, header: JWTHeaderParameters): P
     if (!isLongEnough(key)) throw new TypeError(`The RSA key has fewer than ${MINIMUM_RSA_BITS} bits`);
     return key;
   } catch (cause) {
+    const { errors } = await import("./jose.ts");
     // There are keys, and none of them is this token's.
     if (cause instanceof errors.JWKSNoMatchingKey || cause instanceof errors.JWKSMultipleMatchingKeys) {
       throw cause;
@@ -136,13 +136,26 @@ function singleKey(key: unknown): KeySource {
     }
     // Written anew, as jose takes it only without anything around.
     const pem = writePem(der, "PUBLIC KEY");
-    return { algorithms, find: importOnce((algorithm) => importSPKI(pem, algorithm)) };
+    return { algorithms, find: lazily(({ importSPKI }) => importOnce((alg) => importSPKI(pem, alg))) };
   }
   if (isCryptoKey(key)) return { algorithms: cryptoKeyAlgorithms(key), find: () => Promise.resolve(key) };
   const jwk = copyJwk("publicKey", key);
   const algorithms = jwkAlgorithms(jwk);
   if (algorithms === undefined) throw invalid(`publicKey must be a JWK ${ofUsableKind}`, key);
-  return { algorithms, find: importOnce((algorithm) => importJWK(jwk, algorithm)) };
+  return { algorithms, find: lazily(({ importJWK }) => importOnce((alg) => importJWK(jwk, alg))) };
+}
+
+/** Makes what finds the keys when the first one is looked for, since it needs jose. */
+function lazily(make: (jose: typeof import("./jose.ts")) => KeySource["find"]): KeySource["find"] {
+  let find: KeySource["find"] | undefined;
+  return async (header) => {
+    if (find === undefined) {
+      const jose = await import("./jose.ts");
+      // Several tokens may have waited for it.
+      find ??= make(jose);
+    }
+    return await find(header);
+  };
 }
 
 /** Imports a key once for each algorithm, which are few: jose has refused all but those in the rules by then. */
@@ -161,7 +174,10 @@ function localKeySet(jwks: unknown): KeySource {
   const keys = given.map((key, index) => copyJwk(`jwks.keys[${index}]`, key));
   const algorithms = new Set(keys.flatMap((key) => jwkAlgorithms(key) ?? []));
   if (algorithms.size === 0) throw invalid(`jwks must hold a key ${ofUsableKind}`, "a set without");
-  return { algorithms: [...algorithms], find: createLocalJWKSet({ keys }) };
+  return {
+    algorithms: [...algorithms],
+    find: lazily(({ createLocalJWKSet }) => createLocalJWKSet({ keys })),
+  };
 }
 
 function remoteKeySet(jwks: string | URL, options: BearerKeyOptions): KeySource {
@@ -174,12 +190,12 @@ function remoteKeySet(jwks: string | URL, options: BearerKeyOptions): KeySource 
   if (url.username !== "" || url.password !== "") {
     throw invalid("jwks must be a url without credentials", `one at ${url.host} with some`);
   }
-  const find = createRemoteJWKSet(url, {
+  const times = {
     timeoutDuration: milliseconds("jwksTimeout", options.jwksTimeout, 5_000, 1),
     cacheMaxAge: milliseconds("jwksMaxAge", options.jwksMaxAge, 600_000),
     cooldownDuration: milliseconds("jwksCooldown", options.jwksCooldown, 30_000),
-  });
-  return { algorithms: asymmetric, find };
+  };
+  return { algorithms: asymmetric, find: lazily(({ createRemoteJWKSet }) => createRemoteJWKSet(url, times)) };
 }
 
 function spkiAlgorithms(der: Uint8Array): readonly string[] | undefined {

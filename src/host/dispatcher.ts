@@ -34,7 +34,7 @@ import {
 } from "../wire/envelope.ts";
 import type { Call, Event } from "../wire/envelope.ts";
 import type { Integers } from "../wire/json.ts";
-import type { ServiceKeys } from "../wire/session_keys.ts";
+import type { ServiceKeys } from "../wire/service_keys.ts";
 import { authenticate, checkScopes } from "./claims.ts";
 import type { Authorize } from "./claims.ts";
 import { MessageContext } from "./context.ts";

@@ -6,7 +6,6 @@
 import { NuropbCallAgain, NuropbCallAgainReject, NuropbException, toRemote } from "../errors.ts";
 import type { Message } from "../message.ts";
 import { DIRECT_REPLY_TO } from "../transport/topology.ts";
-import { encryptResponse } from "../wire/encryption.ts";
 import type { PayloadKey } from "../wire/encryption.ts";
 import { asRefusal, encodeResponse, withEncryptedBody } from "../wire/envelope.ts";
 import type { Call } from "../wire/envelope.ts";
@@ -24,7 +23,7 @@ export function replyAddress(replyTo: string | undefined): string | undefined {
 
 /** An answer to an encrypted request is encrypted too. */
 export async function seal(response: Message, key: PayloadKey): Promise<Message> {
-  return withEncryptedBody(response, await encryptResponse(response.body, key));
+  return withEncryptedBody(response, await key.encrypt(response.body));
 }
 
 /** What a method threw, as it goes over the wire. */

@@ -9,7 +9,6 @@ import { checkRoutingKey, invalid, shorten } from "../options.ts";
 import type { ConnectOptions, TlsOptions } from "../options.ts";
 import type { Address } from "../runtime/byte_socket.ts";
 import { openAmqp } from "./amqp.ts";
-import { openMemory } from "./memory.ts";
 import type { OpenConnection } from "./transport.ts";
 
 /** A broker's url, taken apart. */
@@ -112,9 +111,10 @@ export function openerOf(broker: BrokerUrl, options: OpenOptions, isCluster = fa
     options.replies === "queue" ? `nuropb-${client}-client-${ids.next()}-rq` : undefined;
   const { declare, maxMessageSize } = options;
   if (broker.scheme === "memory") {
-    return (handlers, signal) => {
+    return async (handlers, signal) => {
+      const { openMemory } = await import("./memory.ts");
       const queue = replyQueue("memory");
-      return openMemory(
+      return await openMemory(
         { name: broker.name, declare, maxMessageSize, ...(queue === undefined ? {} : { replyQueue: queue }) },
         handlers,
         signal,

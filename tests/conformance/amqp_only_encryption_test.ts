@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { NuropbMessageError } from "@nuropb/mesh";
 import { afterAll, beforeAll, beforeEach, describe, it } from "@std/testing/bdd";
+import { CallerKeys } from "../../src/wire/caller_keys.ts";
 import { importPublicKey } from "../../src/wire/encryption.ts";
-import { CallerKeys } from "../../src/wire/session_keys.ts";
 import { managementUrl, rabbitmqUrl, uniqueName } from "../support/env.ts";
 import { Management, vhostOf } from "./management.ts";
 import { eventually, failure, signal, stage, within } from "./stage.ts";

@@ -7,7 +7,7 @@ import { checkConnectOptions } from "../../src/options.ts";
 import { openerOf, parseUrl } from "../../src/transport/open.ts";
 import { EVENTS_EXCHANGE, RPC_EXCHANGE } from "../../src/transport/topology.ts";
 import type { Connection } from "../../src/transport/transport.ts";
-import { decryptResponse, encryptRequest, importPublicKey } from "../../src/wire/encryption.ts";
+import { encryptRequest, importPublicKey } from "../../src/wire/encryption.ts";
 import { decodeResponse, encodeCall, encodeEvent, withEncryptedBody } from "../../src/wire/envelope.ts";
 import type { Call } from "../../src/wire/envelope.ts";
 import { uniqueName, urls } from "../support/env.ts";
@@ -166,7 +166,7 @@ for (const { name, url } of urls()) {
       for (let twin = 0; twin < 2; twin++) send(raw, withEncryptedBody(request, sealed.body));
       await eventually(() => raw.answers.length, (length) => length === 2);
       for (const answer of raw.answers) {
-        const body = await decryptResponse(answer.body, sealed.key);
+        const body = await sealed.key.decrypt(answer.body);
         assert.equal(decodeResponse(answer, body, "number").result, 1);
       }
       assert.equal(runs.length, 1);

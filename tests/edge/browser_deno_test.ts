@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { eventually, signal, stage, take, within } from "../conformance/stage.ts";
 import { startFaultProxy } from "../faults/fault_proxy.ts";
 import { rabbitmqUrl, tool, uniqueName } from "../support/env.ts";
-import { bundle } from "./bundle.ts";
+import { splitBundle } from "./bundle.ts";
 import { type PageHost, startChromium } from "./chromium.ts";
 import type { steps } from "./page.ts";
 import { startWebsockify, type WebSocketRelay } from "./websockify.ts";
@@ -23,10 +23,10 @@ const isPossible = url !== "" && tool("chromium") !== undefined && tool("websock
   const open = stage(url);
   let relay: WebSocketRelay;
   let chromium: PageHost;
-  let code: string;
+  let modules: ReadonlyMap<string, string>;
 
   beforeAll(async () => {
-    code = await bundle("tests/edge/page.ts");
+    modules = await splitBundle("tests/edge/page.ts");
     [relay, chromium] = await Promise.all([startWebsockify(url), startChromium()]);
   });
 
@@ -44,7 +44,7 @@ const isPossible = url !== "" && tool("chromium") !== undefined && tool("websock
 
   /** A page that is on the mesh. */
   const onMesh = async (options = {}, to = relay.url) => {
-    const page = await chromium.open(code);
+    const page = await chromium.open(modules);
     assert.equal(await run(page, "open", to, options), null);
     return page;
   };
@@ -87,6 +87,28 @@ const isPossible = url !== "" && tool("chromium") !== undefined && tool("websock
     await using page = await onMesh();
     assert.equal(await run(page, "request", service.name, "open", { pin: "1234" }), true);
     await assert.rejects(run(page, "request", service.name, "open", { pin: "1234" }, false), /encrypted/);
+  });
+
+  it("loads encryption with the first request that wants it, and nothing before that", async () => {
+    const service = await open.service({ open: () => "open", hello: () => "hello" }, {
+      methods: { open: { encrypted: true } },
+    });
+    const loaded = (page: Page) =>
+      page.evaluate<number>(
+        `performance.getEntriesByType("resource").filter(({ name }) => name.endsWith(".js")).length`,
+      );
+    await using page = await onMesh();
+    const before = await loaded(page);
+    const topic = uniqueName("events");
+    await run(page, "subscribe", topic);
+    await run(page, "publish", topic, 1);
+    await run(page, "command", service.name, "hello", {});
+    await run(page, "request", service.name, "hello", {});
+    assert.equal(await loaded(page), before);
+    await run(page, "request", service.name, "open", {});
+    const after = await eventually(() => loaded(page), (files) => files > before);
+    await run(page, "request", service.name, "open", {});
+    assert.equal(await loaded(page), after);
   });
 
   it("settles 2 000 requests at once", async () => {
@@ -147,7 +169,7 @@ const isPossible = url !== "" && tool("chromium") !== undefined && tool("websock
   });
 
   it("cannot use TCP, and is told what to use", async () => {
-    await using page = await chromium.open(code);
+    await using page = await chromium.open(modules);
     const error = await run(page, "open", "amqp://guest:s3cr3t@127.0.0.1/");
     assert.equal(error?.code, "CONNECT_FAILED");
     assert.match(error?.message ?? "", /no TCP sockets: give the wss: url of a WebSocket relay/);

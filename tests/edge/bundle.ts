@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build, type BuildOptions, type Plugin } from "esbuild";
 
@@ -48,4 +49,19 @@ export const sources: Plugin = {
 export async function bundle(entry: string): Promise<string> {
   const { outputFiles: [output] } = await build({ ...EDGE, entryPoints: [entry], plugins: [sources] });
   return output?.text ?? "";
+}
+
+/**
+ * The same for a page, as the modules that it loads: `module.js`, what that imports, and what it may load later.
+ *
+ * @returns Their code by their names.
+ */
+export async function splitBundle(entry: string): Promise<ReadonlyMap<string, string>> {
+  const { outputFiles } = await build({
+    ...EDGE,
+    entryPoints: [{ in: entry, out: "module" }],
+    splitting: true,
+    plugins: [sources],
+  });
+  return new Map(outputFiles.map(({ path, text }) => [basename(path), text]));
 }

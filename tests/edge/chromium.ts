@@ -10,8 +10,11 @@ import { tool } from "../support/env.ts";
 
 /** A browser that opens pages with a module in them. */
 export interface PageHost extends AsyncDisposable {
-  /** Opens a page with nothing but this module. What that puts on `globalThis`, `page.evaluate` finds. */
-  open(code: string): Promise<Page>;
+  /**
+   * Opens a page with nothing but the module `module.js`, which may import the others. What that puts on `globalThis`,
+   * `page.evaluate` finds.
+   */
+  open(modules: ReadonlyMap<string, string>): Promise<Page>;
   /** Opens the page at an address. Fails when its script does. */
   visit(address: string): Promise<Page>;
 }
@@ -44,10 +47,12 @@ export async function startChromium(): Promise<PageHost> {
   let opened = 0;
   return {
     visit,
-    open(code) {
+    open(modules) {
       const folder = `/${++opened}/`;
       files.set(folder, { type: "text/html; charset=utf-8", text: PAGE });
-      files.set(`${folder}module.js`, { type: "text/javascript; charset=utf-8", text: code });
+      for (const [name, text] of modules) {
+        files.set(`${folder}${name}`, { type: "text/javascript; charset=utf-8", text });
+      }
       return visit(`http://127.0.0.1:${port}${folder}`);
     },
     async [Symbol.asyncDispose]() {

@@ -3,15 +3,13 @@ import { Buffer } from "node:buffer";
 import fc from "fast-check";
 import { beforeAll, describe, it } from "@std/testing/bdd";
 import { NuropbMessageError } from "../../src/errors.ts";
-import {
-  createPayloadKey,
-  decryptRequest,
-  generateServiceKey,
-  importPublicKey,
-} from "../../src/wire/encryption.ts";
-import type { PayloadKey, ServiceKey } from "../../src/wire/encryption.ts";
+import { CallerKeys } from "../../src/wire/caller_keys.ts";
+import { createPayloadKey, importPublicKey } from "../../src/wire/encryption.ts";
+import type { PayloadKey } from "../../src/wire/encryption.ts";
 import { FernetKey } from "../../src/wire/fernet.ts";
-import { CallerKeys, ServiceKeys } from "../../src/wire/session_keys.ts";
+import { decryptRequest, generateServiceKey } from "../../src/wire/private_key.ts";
+import type { ServiceKey } from "../../src/wire/private_key.ts";
+import { ServiceKeys } from "../../src/wire/service_keys.ts";
 import { damaged, damages } from "./arbitraries.ts";
 import { checkAsync, settledOutcomeOf } from "./property.ts";
 

@@ -4,16 +4,9 @@ import { inspect } from "node:util";
 import { beforeAll, describe, it } from "@std/testing/bdd";
 import { NuropbMessageError } from "../../src/errors.ts";
 import { encodeBase64 } from "../../src/wire/base64.ts";
-import {
-  decryptRequest,
-  decryptResponse,
-  encryptRequest,
-  encryptResponse,
-  generateServiceKey,
-  importPrivateKey,
-  importPublicKey,
-  type ServiceKey,
-} from "../../src/wire/encryption.ts";
+import { encryptRequest, importPublicKey } from "../../src/wire/encryption.ts";
+import { decryptRequest, generateServiceKey, importPrivateKey } from "../../src/wire/private_key.ts";
+import type { ServiceKey } from "../../src/wire/private_key.ts";
 import vectors from "./vectors/encrypted.json" with { type: "json" };
 
 const bytes = (text: string) => new TextEncoder().encode(text);
@@ -45,7 +38,7 @@ describe("encryption of payloads", () => {
     const request = JSON.parse(text(body));
     assert.equal(request.method, "secret");
     assert.deepEqual(request.context, { Authorization: "Bearer tok" });
-    const response = JSON.parse(text(await decryptResponse(bytes(vectors.response), key)));
+    const response = JSON.parse(text(await key.decrypt(bytes(vectors.response))));
     assert.deepEqual(response.result, { secret: 42, kw: { p: 1 } });
     assert.equal(response.correlation_id, request.correlation_id);
   });
@@ -56,8 +49,8 @@ describe("encryption of payloads", () => {
       const request = await encryptRequest(sent, publicKey);
       const received = await decryptRequest(request.body, service.privateKey);
       assert.deepEqual(received.body, sent);
-      const answer = await encryptResponse(sent.toReversed(), received.key);
-      assert.deepEqual(await decryptResponse(answer, request.key), sent.toReversed());
+      const answer = await received.key.encrypt(sent.toReversed());
+      assert.deepEqual(await request.key.decrypt(answer), sent.toReversed());
     });
   }
 
@@ -75,9 +68,9 @@ describe("encryption of payloads", () => {
     const received = await decryptRequest(body, service.privateKey);
     assert.equal(text(received.body), "payload");
     frame.fill(0);
-    const answer = await encryptResponse(bytes("answer"), received.key);
+    const answer = await received.key.encrypt(bytes("answer"));
     assert.equal(text(answer).split(".")[0], text(request.body).split(".")[0]);
-    assert.equal(text(await decryptResponse(answer, request.key)), "answer");
+    assert.equal(text(await request.key.decrypt(answer)), "answer");
   });
 
   it("has the form of two base64 texts with a dot between, the second one twice over", async () => {
@@ -93,17 +86,17 @@ describe("encryption of payloads", () => {
       encryptRequest(bytes("same"), publicKey),
     ]);
     const answers = await Promise.all(
-      [first, first, second].map(({ key }) => encryptResponse(bytes("a"), key)),
+      [first, first, second].map(({ key }) => key.encrypt(bytes("a"))),
     );
     assert.equal(new Set([first.body, second.body, ...answers].map(text)).size, 5);
-    await assert.rejects(decryptResponse(answers[2]!, first.key), NuropbMessageError);
+    await assert.rejects(first.key.decrypt(answers[2]!), NuropbMessageError);
   });
 
   it("begins an answer as the request began", async () => {
     const request = await encryptRequest(bytes("{}"), publicKey);
     const { key } = await decryptRequest(request.body, service.privateKey);
     const firstPart = (body: Uint8Array) => text(body).split(".")[0];
-    assert.equal(firstPart(await encryptResponse(bytes("{}"), key)), firstPart(request.body));
+    assert.equal(firstPart(await key.encrypt(bytes("{}"))), firstPart(request.body));
   });
 
   it("shows nothing of a key that is inspected or serialized", async () => {
@@ -188,7 +181,7 @@ describe("encryption of payloads", () => {
       const other = await generateServiceKey();
       const failures = await Promise.all([
         ...requests.map((body) => failureOf(decryptRequest(body, service.privateKey))),
-        ...requests.slice(0, -2).map((body) => failureOf(decryptResponse(body, request.key))),
+        ...requests.slice(0, -2).map((body) => failureOf(request.key.decrypt(body))),
         failureOf(decryptRequest(request.body, other.privateKey)),
       ]);
       assert.equal(failures.length, requests.length * 2 - 1);

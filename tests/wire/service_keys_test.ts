@@ -4,15 +4,9 @@ import { inspect } from "node:util";
 import { describe, it } from "@std/testing/bdd";
 import { NuropbMessageError, NuropbValidationError } from "../../src/errors.ts";
 import { decodeBase64 } from "../../src/wire/base64.ts";
-import {
-  decryptRequest,
-  encryptRequest,
-  generateServiceKey,
-  importPrivateKey,
-  importPublicKey,
-  type PrivateKeyInput,
-  type ServiceKey,
-} from "../../src/wire/encryption.ts";
+import { encryptRequest, importPublicKey } from "../../src/wire/encryption.ts";
+import { decryptRequest, generateServiceKey, importPrivateKey } from "../../src/wire/private_key.ts";
+import type { PrivateKeyInput, ServiceKey } from "../../src/wire/private_key.ts";
 import vectors from "./vectors/encrypted.json" with { type: "json" };
 
 const bytes = (text: string) => new TextEncoder().encode(text);

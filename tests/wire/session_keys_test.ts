@@ -1,17 +1,11 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeAll, beforeEach, describe, it } from "@std/testing/bdd";
 import { NuropbMessageError } from "../../src/errors.ts";
-import {
-  createPayloadKey,
-  decryptRequest,
-  decryptResponse,
-  encryptRequest,
-  encryptResponse,
-  generateServiceKey,
-  importPublicKey,
-  type ServiceKey,
-} from "../../src/wire/encryption.ts";
-import { CallerKeys, ServiceKeys } from "../../src/wire/session_keys.ts";
+import { CallerKeys } from "../../src/wire/caller_keys.ts";
+import { createPayloadKey, encryptRequest, importPublicKey } from "../../src/wire/encryption.ts";
+import { decryptRequest, generateServiceKey } from "../../src/wire/private_key.ts";
+import type { ServiceKey } from "../../src/wire/private_key.ts";
+import { ServiceKeys } from "../../src/wire/service_keys.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
@@ -79,8 +73,8 @@ describe("payload keys that serve more than one message", () => {
       const sealed = await Promise.all(["a", "b"].map((body) => keys.encrypt(bytes(body), publicKey)));
       for (const { body, key } of sealed) {
         const opened = await service.decrypt(body);
-        const answer = await encryptResponse(bytes(`answer to ${text(opened.body)}`), opened.key);
-        assert.match(text(await decryptResponse(answer, key)), /^answer to [ab]$/);
+        const answer = await opened.key.encrypt(bytes(`answer to ${text(opened.body)}`));
+        assert.match(text(await key.decrypt(answer)), /^answer to [ab]$/);
       }
     });
 
@@ -120,7 +114,7 @@ describe("payload keys that serve more than one message", () => {
       assert.equal(new Set([mine, theirs, another].map(({ body }) => firstPart(body))).size, 3);
       assert.equal((await keys.encrypt(bytes("{}"), publicKey)).key, mine.key);
       await assert.rejects(
-        decryptResponse(await theirs.key.encrypt(bytes("{}")), mine.key),
+        mine.key.decrypt(await theirs.key.encrypt(bytes("{}"))),
         NuropbMessageError,
       );
     });
@@ -253,7 +247,7 @@ describe("payload keys that serve more than one message", () => {
       const opened = await Promise.all(sealed.map((body) => service.decrypt(body)));
       assert.deepEqual(opened.map(({ body }) => text(body)), sealed.map((_, index) => `${index}`));
       for (const { key: answering } of opened) {
-        assert.equal(text(await decryptResponse(await answering.encrypt(bytes("a")), key)), "a");
+        assert.equal(text(await key.decrypt(await answering.encrypt(bytes("a")))), "a");
       }
     });
 
@@ -264,9 +258,9 @@ describe("payload keys that serve more than one message", () => {
       const again = await service.decrypt(body);
       const fresh = await decryptRequest(body, own.privateKey);
       for (const opened of [again, fresh]) {
-        const answer = await encryptResponse(bytes("answer"), opened.key);
+        const answer = await opened.key.encrypt(bytes("answer"));
         assert.equal(firstPart(answer), firstPart(body));
-        assert.equal(text(await decryptResponse(answer, key)), "answer");
+        assert.equal(text(await key.decrypt(answer)), "answer");
       }
     });
   });
