@@ -1,0 +1,287 @@
+/**
+ * RabbitMQ, and whatever else speaks AMQP 0-9-1, as a {@linkcode Connection}.
+ *
+ * @module
+ */
+import { NuropbTransportError } from "../errors.ts";
+import type { Message } from "../message.ts";
+import type { Address } from "../runtime/byte_socket.ts";
+import { dial } from "../runtime/dial.ts";
+import type { MeshChannel } from "./amqp_channel.ts";
+import { AmqpConsumer, consume } from "./amqp_consumer.ts";
+import { AmqpSocket } from "./amqp_socket.ts";
+import type { AmqpSettings } from "./amqp_socket.ts";
+import { DEAD_LETTER_QUEUE, DIRECT_REPLY_TO, meshExchanges, privateQueue } from "./topology.ts";
+import type { Declaration } from "./topology.ts";
+import { PublishRefused } from "./transport.ts";
+import type {
+  Connection,
+  ConnectionHandlers,
+  ConsumeOptions,
+  Consumer,
+  ConsumerHandlers,
+} from "./transport.ts";
+
+/** Where and how to connect. */
+export interface AmqpOptions extends AmqpSettings {
+  readonly address: Address;
+  /** The exclusive queue for answers; absent for direct reply-to. */
+  readonly replyQueue?: string;
+  /** Whether to make sure of the mesh's exchanges. */
+  readonly declare: boolean;
+  /** How to shake hands with this broker: pipelined, until that turns out not to work with it. */
+  readonly handshake: { pipelined: boolean };
+  /** Whether it is one of several brokers, of which one may go while this one stays. */
+  readonly isCluster: boolean;
+}
+
+/** How long after a refusal of requests they are sent again, in ms. */
+const REPLACE_DELAY = 200;
+
+/** A {@linkcode Connection} over one socket. */
+export class AmqpConnection implements Connection {
+  readonly replyTo: string;
+  readonly #socket: AmqpSocket;
+  readonly #handlers: ConnectionHandlers;
+  readonly #options: AmqpOptions;
+  readonly #replyQueue: string | undefined;
+  readonly #isCluster: boolean;
+  /** The channel that requests leave on and answers come in on; absent while it is opened anew. */
+  #caller: MeshChannel | undefined;
+  /** The channel of confirmed messages, opened when the first one is sent. */
+  #publisher: Promise<MeshChannel> | undefined;
+
+  constructor(socket: AmqpSocket, options: AmqpOptions, handlers: ConnectionHandlers) {
+    this.#socket = socket;
+    this.#handlers = handlers;
+    this.#options = options;
+    this.#replyQueue = options.replyQueue;
+    this.#isCluster = options.isCluster;
+    this.replyTo = options.replyQueue ?? DIRECT_REPLY_TO;
+    socket.onflow = () => handlers.onflow();
+  }
+
+  get ready(): boolean {
+    return this.#caller !== undefined && this.#socket.blocked === undefined;
+  }
+
+  get blocked(): string | undefined {
+    return this.#socket.blocked;
+  }
+
+  /** Opens what every connection needs: in one round trip if pipelined, else in one after the handshake. */
+  async open(pipelined: boolean, declare: boolean): Promise<void> {
+    const connected = this.#socket.connect(pipelined);
+    if (!pipelined) await connected;
+    const exchanges = declare
+      ? this.declare(meshExchanges).catch((error: NuropbTransportError) => {
+        // An account without configure permission uses the exchanges that others declared.
+        if (error.code !== "ACCESS_REFUSED") throw error;
+      })
+      : undefined;
+    const { channel, opened } = this.#openCaller();
+    // The client queues what it sends in microtasks, which are all through at the next turn.
+    const turn = pipelined ? setTimeout(() => this.#sendEarly(channel)) : undefined;
+    try {
+      await Promise.all([connected, exchanges, opened]);
+    } finally {
+      clearTimeout(turn);
+    }
+    if (this.#socket.closed) throw new NuropbTransportError("The connection to the broker was lost");
+    this.#socket.onend = (error) => this.#handlers.onclose(error);
+  }
+
+  /** Lets requests go out behind the methods that open the channel that they leave on. */
+  #sendEarly(channel: MeshChannel): void {
+    this.#handlers.onpipelined({
+      replyTo: this.replyTo,
+      send: (message) => this.#sendOn(channel, message),
+    });
+  }
+
+  send(message: Message): void {
+    if (this.#caller !== undefined) this.#sendOn(this.#caller, message);
+  }
+
+  #sendOn(channel: MeshChannel, message: Message): void {
+    this.#socket.checkSize(message);
+    if (!this.#isCluster) return channel.publish(message, true);
+    channel.confirm(message, true).catch((error: unknown) => {
+      if (error instanceof PublishRefused) this.#replaceCaller(channel, message, error);
+    });
+  }
+
+  /**
+   * A channel that has sent to a queue while it was between two nodes is refused for ever, so a new one is opened,
+   * after a pause in which the queue may find its node.
+   */
+  #replaceCaller(channel: MeshChannel, refused: Message, error: PublishRefused): void {
+    this.#handlers.onrefused(refused);
+    if (this.#caller !== channel) return;
+    this.#caller = undefined;
+    this.#handlers.onflow();
+    const reason = new NuropbTransportError(error.message, { cause: error });
+    setTimeout(() => channel.onclosed(reason), REPLACE_DELAY);
+  }
+
+  async publish(message: Message, mandatory: boolean): Promise<void> {
+    if (this.#publisher === undefined) {
+      const opening = this.#publisher = this.#openPublisher();
+      opening.catch(() => this.#forgetPublisher(opening));
+    }
+    const publisher = this.#publisher;
+    const channel = await publisher;
+    // Its connection may end in the same breath in which the broker opens it.
+    if (this.#socket.closed) throw new NuropbTransportError("The connection to the broker was lost");
+    try {
+      await channel.confirm(message, mandatory);
+    } catch (error) {
+      if (error instanceof PublishRefused && this.#isCluster && this.#publisher === publisher) {
+        this.#publisher = undefined;
+        channel.abandon();
+      }
+      throw error;
+    }
+  }
+
+  async declare(declarations: readonly Declaration[]): Promise<void> {
+    const channel = this.#socket.openChannel();
+    // All at once: the broker takes them in order, and a refusal closes the channel and so fails the rest.
+    await Promise.all(
+      declarations.map((declaration) =>
+        this.#socket.method(`to declare ${describe(declaration)}`, () => declareOn(channel, declaration))
+      ),
+    );
+    await this.#socket.method("to close a channel", () => channel.close());
+  }
+
+  async consume(options: ConsumeOptions, handlers: ConsumerHandlers): Promise<Consumer> {
+    if (options.topology.length > 0) await this.#declareAll(options.topology);
+    const channel = this.#socket.openChannel();
+    const consumer = new AmqpConsumer(
+      this.#socket,
+      channel,
+      handlers,
+      this.#isCluster ? this.#isCaller : undefined,
+    );
+    await consumer.open(options);
+    return consumer;
+  }
+
+  /** Asks on a connection of its own, since the broker may close it in place of an answer. */
+  readonly #isCaller = async (queue: string): Promise<boolean> => {
+    let socket: AmqpSocket | undefined;
+    try {
+      socket = new AmqpSocket(await dial(this.#options.address, new AbortController().signal), this.#options);
+      await socket.connect();
+      const channel = socket.openChannel();
+      await socket.method(`to find ${queue}`, () => channel.queueDeclare(queue, { passive: true }));
+      return true;
+    } catch {
+      return false;
+    } finally {
+      socket?.end();
+    }
+  };
+
+  /** Declares; what is on a node of the cluster that is away, and can be done without, is left out. */
+  async #declareAll(topology: readonly Declaration[]): Promise<void> {
+    try {
+      await this.declare(topology);
+    } catch (error) {
+      const isAway = error instanceof NuropbTransportError &&
+        /home node .* down or inaccessible/.test(error.message);
+      const needed = topology.filter((declaration) => !isDeadLetters(declaration));
+      if (!isAway || needed.length === topology.length) throw error;
+      await this.declare(needed);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#socket.shutdown();
+  }
+
+  /** @param isSecond Whether the channel before this one ended as soon as it was open. */
+  #openCaller(isSecond = false): { channel: MeshChannel; opened: Promise<void> } {
+    const socket = this.#socket;
+    const channel = socket.openChannel();
+    channel.ondelivery = (message) => this.#handlers.onreply(message);
+    channel.onreturned = (message) => this.#handlers.onreturn(message);
+    let isOpen = false;
+    let early: NuropbTransportError | undefined;
+    const lose = (error: NuropbTransportError) => {
+      if (socket.closed) return;
+      // It may end in the same breath in which the broker confirms it.
+      if (!isOpen) {
+        early = error;
+        return;
+      }
+      isOpen = false;
+      this.#caller = undefined;
+      this.#handlers.onflow();
+      this.#handlers.onreset(error, true);
+      if (!channel.closed) channel.close().catch(() => {});
+      const next = this.#openCaller(early !== undefined);
+      next.opened.catch((reason: NuropbTransportError) => socket.end(reason));
+    };
+    channel.onclosed = lose;
+    const confirmed = this.#isCluster
+      ? socket.method("to confirm requests", () => channel.confirmSelect())
+      : undefined;
+    const declared = this.#replyQueue === undefined ? undefined : socket.method(
+      "to declare the queue for answers",
+      () => declareOn(channel, privateQueue(this.#replyQueue!)),
+    );
+    const options = { noAck: true, exclusive: this.#replyQueue !== undefined };
+    const consumed = consume(socket, channel, this.replyTo, options, lose);
+    const opened = Promise.all([confirmed, declared, consumed]).then(() => {
+      isOpen = true;
+      if (early !== undefined) {
+        // Once may be chance; over and over it would be a loop without a pause, which a new connection has.
+        if (isSecond) return socket.end(early);
+        return lose(early);
+      }
+      this.#caller = channel;
+      this.#handlers.onflow();
+    });
+    return { channel, opened };
+  }
+
+  async #openPublisher(): Promise<MeshChannel> {
+    const channel = this.#socket.openChannel();
+    channel.onclosed = () => this.#publisher = undefined;
+    await this.#socket.method("to confirm messages", () => channel.confirmSelect());
+    return channel;
+  }
+
+  #forgetPublisher(failed: Promise<MeshChannel>): void {
+    if (this.#publisher === failed) this.#publisher = undefined;
+  }
+}
+
+/** The queue of dead letters is there already, and so is its binding, wherever a service runs beside others. */
+function isDeadLetters(declaration: Declaration): boolean {
+  const queue = declaration.kind === "queue"
+    ? declaration.name
+    : declaration.kind === "binding" && declaration.queue;
+  return queue === DEAD_LETTER_QUEUE;
+}
+
+function declareOn(channel: MeshChannel, declaration: Declaration): Promise<unknown> {
+  switch (declaration.kind) {
+    case "exchange":
+      return channel.exchangeDeclare(declaration.name, declaration.type, { durable: true });
+    case "queue": {
+      const { name, durable, exclusive, autoDelete } = declaration;
+      return channel.queueDeclare(name, { durable, exclusive, autoDelete }, declaration.arguments);
+    }
+    case "binding":
+      return channel.queueBind(declaration.queue, declaration.exchange, declaration.routingKey);
+  }
+}
+
+function describe(declaration: Declaration): string {
+  return declaration.kind === "binding"
+    ? `that ${declaration.queue} gets ${declaration.routingKey}`
+    : `the ${declaration.kind} ${declaration.name}`;
+}
