@@ -18,6 +18,7 @@ import { ConsumerStream } from "./client/consumer_stream.ts";
 import type { StreamSource } from "./client/consumer_stream.ts";
 import { closedError, Correlator } from "./client/correlator.ts";
 import { Discovery } from "./client/discovery.ts";
+import { Requests } from "./client/requests.ts";
 import { Sealer } from "./client/sealer.ts";
 import { Waits } from "./deadlines.ts";
 import { withDeadline } from "./deferred.ts";
@@ -85,18 +86,25 @@ export class MeshConnection extends MeshCaller implements Mesh {
     const discovery = new Discovery((service, ttl) =>
       this.request(service, DESCRIBE_METHOD, {}, { encrypted: false, idempotent: true, ttl })
     );
+    const ids = new IdSource();
+    const { confirmTimeout, integers, maxPending } = options;
+    const sealer = new Sealer(discovery, logger);
     const core: CallerCore = {
+      requests: new Requests({
+        supervisor,
+        correlator,
+        sealer,
+        discovery,
+        ids,
+        logger,
+        integers,
+        maxPending,
+      }),
       discovery,
-      sealer: new Sealer(discovery, logger),
       supervisor,
-      correlator,
-      logger,
-      ids: new IdSource(),
-      confirmTimeout: options.confirmTimeout,
-      integers: options.integers,
-      warned: new Set(),
-      confirms: { waits: new Waits(), max: options.maxPending },
-      sealings: { pending: 0, max: options.maxPending },
+      ids,
+      confirmTimeout,
+      confirms: { waits: new Waits(), max: maxPending },
     };
     super(core);
     this.#core = core;
@@ -158,7 +166,8 @@ export class MeshConnection extends MeshCaller implements Mesh {
     const patterns = Array.from<unknown, string>(isList(topics) ? topics : [topics], checkTopic);
     if (patterns.length === 0) throw invalid("The topics must be one pattern or more", topics);
     const prefetch = checkInteger("buffer", options.buffer ?? 256, 1, 65_535);
-    const { logger, ids } = this.#core;
+    const { ids } = this.#core;
+    const logger = loggerOf(this.#options.logger);
     return this.#stream<EventMessage<Payload, Context>>({
       consume: (onitem) =>
         this.#supervisor.consume(

@@ -15,16 +15,9 @@ import type {
 } from "../calls.ts";
 import type { Waits } from "../deadlines.ts";
 import { abortable } from "../deferred.ts";
-import {
-  fromRemote,
-  NuropbMessageError,
-  NuropbNotDeliveredError,
-  NuropbTimeoutError,
-  NuropbTransportError,
-} from "../errors.ts";
+import { fromRemote, NuropbNotDeliveredError, NuropbTimeoutError, NuropbTransportError } from "../errors.ts";
 import type { IdSource } from "../ids.ts";
 import type { Message } from "../message.ts";
-import type { Logger } from "../options.ts";
 import {
   checkInteger,
   checkOptions,
@@ -37,16 +30,12 @@ import {
 } from "../options.ts";
 import type { Supervisor } from "../transport/supervisor.ts";
 import { EVENTS_EXCHANGE, RPC_EXCHANGE } from "../transport/topology.ts";
-import type { PayloadKey } from "../wire/encryption.ts";
-import type { Integers } from "../wire/json.ts";
-import { decodeResponse, encodeCall, encodeEvent, isEncrypted, isRefusal } from "../wire/envelope.ts";
+import { encodeCall, encodeEvent } from "../wire/envelope.ts";
 import type { Call } from "../wire/envelope.ts";
 import { closedError, notDelivered } from "./correlator.ts";
-import type { Correlator } from "./correlator.ts";
 import type { Discovery } from "./discovery.ts";
 import { createProxy } from "./proxy.ts";
-import { timeLeft } from "./sealer.ts";
-import type { Sealer } from "./sealer.ts";
+import type { Requests } from "./requests.ts";
 
 /** How long a request waits for its answer when its caller does not say, in ms. */
 const REQUEST_TTL = 30_000;
@@ -58,19 +47,12 @@ const MAX_TRACE_ID = 255;
 /** What all callers of one mesh share. */
 export interface CallerCore {
   readonly supervisor: Supervisor;
-  readonly correlator: Correlator;
   readonly ids: IdSource;
-  readonly logger: Logger;
   readonly confirmTimeout: number;
-  readonly integers: Integers;
   readonly discovery: Discovery;
-  readonly sealer: Sealer;
-  /** Methods whose warning was logged. */
-  readonly warned: Set<string>;
+  readonly requests: Requests;
   /** Confirmed messages under way. */
   readonly confirms: { readonly waits: Waits; readonly max: number };
-  /** Calls that wait for their service's description. */
-  readonly sealings: { pending: number; readonly max: number };
 }
 
 /** The {@linkcode Caller} of a mesh, or of one context. */
@@ -84,13 +66,15 @@ export class MeshCaller implements Caller {
     this.#scope = scope;
   }
 
-  request<Result = unknown>(
+  async request<Result = unknown>(
     service: string,
     method: string,
     params: object = {},
     options: CallOptions = {},
   ): Promise<Result> {
-    return this.requestRaw(service, method, params, options).then(resultOf) as Promise<Result>;
+    const { result, error } = await this.#answer(service, method, params, options);
+    if (error !== null) throw fromRemote(error.error, error.description);
+    return result as Result;
   }
 
   async requestRaw(
@@ -99,28 +83,7 @@ export class MeshCaller implements Caller {
     params: object = {},
     options: CallOptions = {},
   ): Promise<MeshResponse> {
-    checkOptions(options);
-    const ttl = this.#ttl(service, method, options.ttl ?? REQUEST_TTL);
-    const call = this.#call("request", service, method, params, options, ttl);
-    const signal = this.#signal(options.signal);
-    this.#checkOpen();
-    // The params are looked at in any case before anything is sent.
-    const message = encodeCall(call, RPC_EXCHANGE);
-    const { sealer, discovery } = this.#core;
-    const { encrypted, idempotent = false } = options;
-    const trial = { call, encrypted, idempotent, deadline: Date.now() + ttl, signal };
-    let response: MeshResponse;
-    if (sealer.isKnownPlain(call, encrypted)) {
-      const answer = await this.#send(message, call, ttl, trial);
-      response = this.#read(call, answer);
-      if (isRefusal(answer) && encrypted === undefined) {
-        response = await this.#sendAgain(trial, response, discovery.known(service));
-      }
-    } else {
-      response = await this.#sendSealed(trial, message);
-    }
-    if (response.warning !== null) this.#warn(service, method, response.warning);
-    return response;
+    return await this.#answer(service, method, params, options);
   }
 
   async command(
@@ -132,17 +95,13 @@ export class MeshCaller implements Caller {
     checkOptions(options);
     const ttl = checkInteger("ttl", options.ttl ?? COMMAND_TTL, 1, MAX_MILLISECONDS);
     const call = this.#call("command", service, method, params, options, ttl);
-    const { confirmTimeout, sealer } = this.#core;
+    const { confirmTimeout, requests } = this.#core;
     this.#checkOpen();
     const plain = encodeCall(call, RPC_EXCHANGE);
     const deadline = Date.now() + confirmTimeout;
     try {
-      const { message } = sealer.isKnownPlain(call, options.encrypted)
-        ? { message: plain }
-        : await this.#sealing(
-          call,
-          () => sealer.sealCommand(call, plain, options.encrypted, deadline, options.signal),
-        );
+      const { encrypted, signal } = options;
+      const message = await requests.sealCommand(call, plain, { encrypted, deadline, signal });
       await this.#confirmed(
         `the command ${service}.${method}`,
         options.signal,
@@ -206,75 +165,17 @@ export class MeshCaller implements Caller {
     );
   }
 
-  #send(message: Message, call: Call, left: number, { idempotent, signal }: Trial): Promise<Message> {
-    const { correlator, supervisor } = this.#core;
-    const { service, method, ttl = left } = call;
-    return correlator.call(
-      message,
-      { service, method, ttl, left, idempotent, signal },
-      supervisor.connection,
-    );
-  }
-
-  /** Sends a request as its service describes that it wants it. */
-  async #sendSealed(trial: Trial, plain: Message): Promise<MeshResponse> {
-    const { call, encrypted, deadline, signal } = trial;
-    const { sealer } = this.#core;
-    const first = await this.#sealing(call, () => sealer.seal(call, plain, encrypted, deadline, signal));
-    const answer = await this.#send(first.message, call, timeLeft(call, deadline), trial);
-    let response: MeshResponse;
-    try {
-      response = await this.#open(call, answer, first.key);
-    } catch (error) {
-      // A Python service that could not read the request answers what cannot be read in turn.
-      if (!(error instanceof NuropbMessageError)) throw error;
-      return await this.#sendAgain(trial, error, first.description);
-    }
-    return isRefusal(answer) ? await this.#sendAgain(trial, response, first.description) : response;
-  }
-
-  /** Sends a request once more, when its service now wants it in another way, or has another key. */
-  async #sendAgain(
-    trial: Trial,
-    outcome: MeshResponse | NuropbMessageError,
-    before: ServiceDescription | undefined,
-  ): Promise<MeshResponse> {
-    const { call, encrypted, deadline, signal } = trial;
-    const { sealer, ids } = this.#core;
-    if (await sealer.hasChanged(call, before, deadline, signal)) {
-      // Under a new id, so that a second answer to the first one is not taken for its own.
-      const again = { ...call, correlationId: ids.next() };
-      const second = await sealer.seal(again, encodeCall(again, RPC_EXCHANGE), encrypted, deadline, signal);
-      const answer = await this.#send(second.message, again, timeLeft(again, deadline), trial);
-      return await this.#open(again, answer, second.key);
-    }
-    if (outcome instanceof NuropbMessageError) throw outcome;
-    return outcome;
-  }
-
-  /** Reads an answer, which is encrypted as its request was. */
-  async #open(call: Call, answer: Message, key: PayloadKey | undefined): Promise<MeshResponse> {
-    if (key === undefined) return this.#read(call, answer);
-    if (isEncrypted(answer)) return this.#read(call, answer, await key.decrypt(answer.body));
-    // A service that could not open the request has no key for its answer: that may be an error, and no result.
-    const refusal = this.#read(call, answer);
-    if (refusal.error !== null) return refusal;
-    throw new NuropbMessageError(`${call.service}.${call.method} answered an encrypted request in plain`);
-  }
-
-  #read({ service, method, correlationId }: Call, answer: Message, body?: Uint8Array): MeshResponse {
-    const response = decodeResponse(answer, body, this.#core.integers);
-    if (response.correlationId === correlationId) return response;
-    throw new NuropbMessageError(`The answer to ${service}.${method} is one to another request`);
-  }
-
-  /** Passes a service's remark on to the log, once for each method. */
-  #warn(service: string, method: string, warning: string): void {
-    const { warned, logger } = this.#core;
-    const name = `${service}.${method}`;
-    if (warned.has(name)) return;
-    warned.add(name);
-    logger.warn(`${name} warns its callers`, { service, method, warning });
+  #answer(service: string, method: string, params: object, options: CallOptions): Promise<MeshResponse> {
+    checkOptions(options);
+    const ttl = this.#ttl(service, method, options.ttl ?? REQUEST_TTL);
+    const call = this.#call("request", service, method, params, options, ttl);
+    const signal = this.#signal(options.signal);
+    this.#checkOpen();
+    // The params are looked at in any case before anything is sent.
+    const message = encodeCall(call, RPC_EXCHANGE);
+    const { encrypted, idempotent = false } = options;
+    const deadline = Date.now() + ttl;
+    return this.#core.requests.answer(call, message, { encrypted, idempotent, deadline, signal });
   }
 
   #call(
@@ -327,23 +228,6 @@ export class MeshCaller implements Caller {
     if (state === "closing" || state === "closed") throw closedError();
   }
 
-  /** Seals a call; while the connection is away only so many may wait for what their service says of itself. */
-  async #sealing<Sealed>({ service, method }: Call, seal: () => Promise<Sealed>): Promise<Sealed> {
-    const { sealings, supervisor } = this.#core;
-    if (supervisor.connection === undefined && sealings.pending >= sealings.max) {
-      throw new NuropbTransportError(
-        `${service}.${method} was not sent: ${sealings.max} calls wait for the connection already`,
-        { code: "TOO_MANY_PENDING" },
-      );
-    }
-    sealings.pending++;
-    try {
-      return await seal();
-    } finally {
-      sealings.pending--;
-    }
-  }
-
   #confirmed(
     what: string,
     signal: AbortSignal | undefined,
@@ -368,21 +252,6 @@ export class MeshCaller implements Caller {
       (source) => supervisor.publish(message, mandatory, source),
     );
   }
-}
-
-function resultOf({ result, error }: MeshResponse): unknown {
-  if (error !== null) throw fromRemote(error.error, error.description);
-  return result;
-}
-
-/** A request under way. */
-interface Trial {
-  readonly call: Call;
-  readonly encrypted: boolean | undefined;
-  readonly idempotent: boolean;
-  /** In ms since the epoch. */
-  readonly deadline: number;
-  readonly signal: AbortSignal | undefined;
 }
 
 function checkMethod(name: unknown): string {
