@@ -19,6 +19,9 @@ import { startNats } from "./nats_server.ts";
 import type { CommandLine } from "./process.ts";
 import type { Settings } from "./program.ts";
 
+/** RabbitMQ's own default, in ms: a thousand queues that say more often how they are would be busy with that. */
+const RABBITMQ_STATISTICS_INTERVAL = 5_000;
+
 /** What is there. Disposing of it ends the brokers. */
 export interface Stage extends AsyncDisposable {
   /** Those who can take part here. */
@@ -44,7 +47,7 @@ export async function prepareStage(
 
   const places = [...new Set(wanted.map(({ place }) => place))];
   const [broker, nats, commands] = await Promise.all([
-    findBroker(),
+    findBroker(undefined, RABBITMQ_STATISTICS_INTERVAL),
     wanted.some(({ broker }) => broker === "nats") ? startNats() : undefined,
     commandsOf(places, cache, missing),
     buildPrograms(root, wanted, built),

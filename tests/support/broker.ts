@@ -13,14 +13,18 @@ import type { Found } from "./found.ts";
  * the one that NUROPB_TEST_URL (and NUROPB_TEST_MANAGEMENT_URL) names.
  *
  * @param folder For the files of the broker, else the system's temporary folder.
+ * @param statisticsInterval How old a queue's length in the management API of a started one is at most, in ms.
  */
-export async function findBroker(folder?: string): Promise<Found<Broker>> {
+export async function findBroker(folder?: string, statisticsInterval?: number): Promise<Found<Broker>> {
   let trouble = "";
   if (!await hasRabbitmq() && isRoot()) {
     await installDebianPackage("rabbitmq-server").catch((error) => trouble = ` (${error})`);
   }
   // Once more, as someone may have taken a port that was free a moment ago.
-  if (await hasRabbitmq()) return { found: await startRabbitmq(folder).catch(() => startRabbitmq(folder)) };
+  if (await hasRabbitmq()) {
+    const start = () => startRabbitmq(folder, statisticsInterval);
+    return { found: await start().catch(start) };
+  }
   const url = Deno.env.get("NUROPB_TEST_URL");
   if (url === undefined) {
     return { missing: `install rabbitmq-server, or run as root on Debian, or set NUROPB_TEST_URL${trouble}` };

@@ -52,14 +52,22 @@ export function hasRabbitmq(): Promise<boolean> {
   return Promise.resolve(existsSync(`${SCRIPTS}/rabbitmq-server`));
 }
 
-/** Starts a server that keeps its files below this folder, and resolves when it takes connections. */
-export async function startRabbitmq(parent?: string): Promise<RabbitmqNode> {
-  const { nodes: [node], ...cluster } = await startCluster(1, parent);
+/**
+ * Starts a server that keeps its files below this folder, and resolves when it takes connections.
+ *
+ * @param statisticsInterval How old a queue's length in the management API is at most, in ms.
+ */
+export async function startRabbitmq(parent?: string, statisticsInterval?: number): Promise<RabbitmqNode> {
+  const { nodes: [node], ...cluster } = await startCluster(1, parent, statisticsInterval);
   return { ...node!, [Symbol.asyncDispose]: cluster[Symbol.asyncDispose] };
 }
 
 /** Starts so many servers as one cluster, and resolves when all of them take connections. */
-export async function startCluster(size: number, parent: string = tmpdir()): Promise<RabbitmqCluster> {
+export async function startCluster(
+  size: number,
+  parent: string = tmpdir(),
+  statisticsInterval = 500,
+): Promise<RabbitmqCluster> {
   const home = await makeHome(parent);
   const nodes: RabbitmqNode[] = [];
   const cluster = {
@@ -70,7 +78,7 @@ export async function startCluster(size: number, parent: string = tmpdir()): Pro
     },
   };
   const add = async () => {
-    const node = await makeNode(home, nodes[0]?.name);
+    const node = await makeNode(home, nodes[0]?.name, statisticsInterval);
     nodes.push(node);
     return node;
   };
@@ -108,12 +116,19 @@ async function makeHome(parent: string): Promise<Home> {
 }
 
 /** @param first The node of the cluster that it is to join. */
-async function makeNode(home: Home, first: string | undefined): Promise<RabbitmqNode> {
+async function makeNode(
+  home: Home,
+  first: string | undefined,
+  statisticsInterval: number,
+): Promise<RabbitmqNode> {
   const name = `nuropb-test-${crypto.randomUUID().slice(0, 8)}@localhost`;
   const folder = join(home.folder, name);
   const [port, managementPort, distributionPort] = await freePorts(3);
   await mkdir(folder);
-  await writeFile(join(folder, "rabbitmq.conf"), configuration(port, managementPort, first));
+  await writeFile(
+    join(folder, "rabbitmq.conf"),
+    configuration(port, managementPort, first, statisticsInterval),
+  );
   await writeFile(join(folder, "enabled_plugins"), "[rabbitmq_management].\n");
   const env = { ...home.env, ...environment(folder, name, distributionPort) };
 
@@ -145,7 +160,12 @@ async function makeNode(home: Home, first: string | undefined): Promise<Rabbitmq
   };
 }
 
-function configuration(port: number, managementPort: number, first: string | undefined): string {
+function configuration(
+  port: number,
+  managementPort: number,
+  first: string | undefined,
+  statisticsInterval: number,
+): string {
   const joins = first === undefined ? "" : `
 cluster_formation.peer_discovery_backend = classic_config
 cluster_formation.classic_config.nodes.1 = ${first}
@@ -156,8 +176,7 @@ management.tcp.ip = 127.0.0.1
 management.tcp.port = ${managementPort}
 vm_memory_high_watermark.absolute = 1GB
 disk_free_limit.absolute = 64MB
-# Queue lengths in the management API are this old at most, in ms.
-collect_statistics_interval = 500
+collect_statistics_interval = ${statisticsInterval}
 log.console = true
 log.console.level = warning
 log.file = false
