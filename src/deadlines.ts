@@ -60,7 +60,9 @@ export class Deadlines<Item extends Expiring> {
       } else if (item.deadline < next) next = item.deadline;
     }
     // Not more often than that, however many end shortly after one another.
-    if (next < this.#end) this.#setTimer(next, Math.max(RESOLUTION, Math.ceil(next - now)));
+    if (this.#items.size > 0 && next < this.#end) {
+      this.#setTimer(next, Math.max(RESOLUTION, Math.ceil(next - now)));
+    }
   };
 }
 
@@ -122,7 +124,13 @@ export class Waits {
         end();
         settled(outcome);
       };
-      run(source).then(settle(resolve), settle(reject));
+      let running: Promise<Value>;
+      try {
+        running = run(source);
+      } catch (error) {
+        running = Promise.reject(error);
+      }
+      running.then(settle(resolve), settle(reject));
     });
   }
 }

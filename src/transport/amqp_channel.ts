@@ -31,10 +31,8 @@ export class MeshChannel extends AMQPChannel {
   readonly #socket: AmqpSocket;
   readonly #confirms = new Map<number, Confirm>();
   #lastConfirm = 0;
-  /** The lowest tag of a delivery that is not settled yet. */
-  #firstUnsettled = 1;
-  /** Tags above it of those that are. */
-  readonly #settledLater = new Set<number>();
+  /** Tags of the deliveries that are not settled yet, the first one first: no more than the prefetch. */
+  readonly #unsettled = new Set<number>();
   /** Tags of those that the broker is to be told of. */
   #acked: number[] = [];
 
@@ -89,12 +87,17 @@ export class MeshChannel extends AMQPChannel {
     }
   }
 
+  /** Says of a delivery that it is going to be acknowledged or refused. */
+  hold(deliveryTag: number): void {
+    this.#unsettled.add(deliveryTag);
+  }
+
   /**
    * Acknowledges a delivery. Told with the next bytes that leave, after whatever was published before, and several of
    * them at once.
    */
   ack(deliveryTag: number): void {
-    this.#settled(deliveryTag);
+    this.#unsettled.delete(deliveryTag);
     this.#acked.push(deliveryTag);
     if (this.#acked.length === 1) this.#socket.beforeFlush(this.#sendAcks);
   }
@@ -103,26 +106,25 @@ export class MeshChannel extends AMQPChannel {
   reject(deliveryTag: number, requeue: boolean): void {
     // First, since the acks that wait leave before it, and none of them may stand for this one too.
     this.basicReject(deliveryTag, requeue);
-    this.#settled(deliveryTag);
-  }
-
-  #settled(deliveryTag: number): void {
-    if (deliveryTag !== this.#firstUnsettled) {
-      this.#settledLater.add(deliveryTag);
-      return;
-    }
-    do this.#firstUnsettled++; while (this.#settledLater.delete(this.#firstUnsettled));
+    this.#unsettled.delete(deliveryTag);
   }
 
   readonly #sendAcks = (): void => {
     const acked = this.#acked;
     this.#acked = [];
     if (this.closed) return;
-    const joined = acked.filter((tag) => tag < this.#firstUnsettled);
+    const [first = Infinity] = this.#unsettled;
+    let joined = 0;
+    let last = 0;
+    for (const tag of acked) {
+      if (tag > first) continue;
+      joined++;
+      last = Math.max(last, tag);
+    }
     // One that is known to the broker must stand for all before it.
-    if (joined.length > 0) this.basicAck(Math.max(...joined), joined.length > 1);
-    if (joined.length === acked.length) return;
-    for (const tag of acked) if (tag > this.#firstUnsettled) this.basicAck(tag);
+    if (joined > 0) this.basicAck(last, joined > 1);
+    if (joined === acked.length) return;
+    for (const tag of acked) if (tag > first) this.basicAck(tag);
   };
 
   /** Closes the channel, once the broker was told of what is done. */

@@ -142,6 +142,7 @@ class AmqpDelivery implements Delivery {
     this.redelivered = message.redelivered;
     this.#channel = channel;
     this.#tag = message.deliveryTag;
+    channel.hold(this.#tag);
     this.#answerLate = answerLate;
   }
 

@@ -109,12 +109,14 @@ export class ContentReader {
       return;
     }
     const incoming = this.#incoming[channel];
+    const isHeader = view.getUint8(position) === CONTENT_HEADER;
+    const dropped = isHeader ? this.#takeOversize(channel) : undefined;
     if (incoming === undefined) return;
-    if (view.getUint8(position) === CONTENT_HEADER) {
+    if (isHeader) {
       const size = view.getUint32(position + 11) * 2 ** 32 + view.getUint32(position + 15);
-      if (size > 0) incoming.body = new Uint8Array(size);
       incoming.properties = this.#readProperties(position + 19, end - 1);
-      incoming.oversize = this.#takeOversize(channel);
+      if (size > 0) incoming.body = new Uint8Array(size);
+      incoming.oversize = dropped;
     } else {
       const part = this.#bytes.subarray(position + FRAME_HEADER, end - 1);
       if (incoming.properties === undefined) throw new Error("a body without its header");
@@ -234,10 +236,11 @@ export class ContentReader {
           ? this.#texts.read(this.#bytes, this.#at, size)
           : readText(this.#bytes, this.#at, size);
         this.#at += size;
-      } else if (type === VOID) table[key] = null;
-      else {
+      } else if (type === VOID) {
+        if (key !== "__proto__") table[key] = null;
+      } else {
         this.#at = end;
-        const [mixed] = new AMQPView(view.buffer, view.byteOffset, view.byteLength).getTable(start);
+        const [mixed] = new TableView(view.buffer, view.byteOffset, view.byteLength).getTable(start);
         return detach(mixed) as Record<string, unknown>;
       }
     }
@@ -249,6 +252,21 @@ export class ContentReader {
     const size = this.#oversize.get(channel);
     this.#oversize.delete(channel);
     return size;
+  }
+}
+
+/** The client's reader, which leaves out a field that would become the prototype of its table. */
+class TableView extends AMQPView {
+  override getTable(at: number): ReturnType<AMQPView["getTable"]> {
+    const end = at + 4 + this.getUint32(at);
+    const table: ReturnType<AMQPView["getTable"]>[0] = {};
+    for (let position = at + 4; position < end;) {
+      const [key, keySize] = this.getShortString(position);
+      const [value, size] = this.getField(position + keySize);
+      position += keySize + size;
+      if (key !== "__proto__") table[key] = value;
+    }
+    return [table, end - at];
   }
 }
 

@@ -9,7 +9,7 @@
 const LONG = 64;
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 /** Character codes of a text, by their number, to be filled anew for each text. */
 const codesBySize = Array.from({ length: LONG }, (_, size) => new Array<number>(size).fill(0));
 
@@ -67,6 +67,9 @@ export class TextCache {
       while (index < size && known.charCodeAt(index) === bytes[start + index]) index++;
       if (index === size) return known;
     }
-    return this.#texts[slot] = readText(bytes, start, size);
+    const text = readText(bytes, start, size);
+    // Kept only if each byte is a character: one of another size could else look like these bytes.
+    if (text.length === size) this.#texts[slot] = text;
+    return text;
   }
 }

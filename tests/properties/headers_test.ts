@@ -49,6 +49,41 @@ describe("the headers of a delivery", () => {
     receiver.amqp.end();
   });
 
+  it("that name what every object has are read, of every type and nested, and the connection goes on", async () => {
+    const sized = (letter: string, bytes: Uint8Array) => {
+      const size = Buffer.alloc(4);
+      size.writeUInt32BE(bytes.byteLength);
+      return Buffer.concat([Buffer.from(letter), size, bytes]);
+    };
+    const named = (name: string, field: Uint8Array) =>
+      Buffer.concat([Buffer.of(name.length), Buffer.from(name), field]);
+    const types = fc.constantFrom(
+      ...["S", "x", "A", "F"].map((letter) => sized(letter, new Uint8Array(0))),
+      sized("S", Buffer.from("text")),
+      sized("x", Buffer.of(1, 2, 3)),
+      sized("A", Buffer.from("VV")),
+      sized("F", named("polluted", Buffer.from("V"))),
+      Buffer.from("V"),
+      Buffer.from("t\x01"),
+      Buffer.from("T\0\0\0\0\0\0\0\0", "latin1"),
+    );
+    const names = fc.constantFrom("__proto__", "__proto__", "constructor", "toString", "hasOwnProperty");
+    await checkAsync(
+      1_000,
+      fc.asyncProperty(tables, names, types, fc.nat(3), async ({ bytes }, name, field, depth) => {
+        const receiver = await openReceiver();
+        let headers = Buffer.concat([named(name, field), bytes]);
+        for (let level = 0; level < depth; level++) headers = named("a", sized("F", headers));
+        receiver.socket.ondata(receiver.session.delivery(QUEUE, { properties: { headers }, body: "{}" }));
+        assert.equal(receiver.amqp.closed, false, "The connection has ended");
+        let table = receiver.deliveries.pop()!.properties.headers;
+        for (let level = 0; level < depth; level++) table = table.a as typeof table;
+        assert.equal(Object.getPrototypeOf(table), Object.prototype);
+        receiver.amqp.end();
+      }),
+    );
+  });
+
   it("that are damaged are read, or end the connection with an error of its own", async () => {
     await checkAsync(
       700,

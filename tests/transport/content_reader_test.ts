@@ -206,23 +206,19 @@ describe("a content reader", () => {
     const frames = [ok, ack, deliver(1), header!, beat, parts[0]!, ack, short, parts[1]!, beat, ok];
     const { reader, told } = recorded();
     reader.read(Buffer.concat(frames));
-    assert.deepEqual(told, [
-      digits(Buffer.concat([ok, ack])),
-      digits(beat),
-      digits(Buffer.concat([ack, short])),
-      [1, "abcd"],
-      digits(Buffer.concat([beat, ok])),
-    ]);
-    told.length = 0;
-    for (const one of frames) reader.read(one);
-    assert.deepEqual(
-      told,
-      [ok, ack, beat, ack, short].map(digits).concat().flatMap((one, index) =>
-        index === 4 ? [one, [1, "abcd"] as const, digits(beat), digits(ok)] : [one]
-      ),
+    const expected = [[ok, ack], [beat], [ack, short], [], [beat, ok]].map((some) =>
+      some.length === 0 ? [1, "abcd"] : digits(Buffer.concat(some))
     );
+    assert.deepEqual(told, expected);
+    told.length = 0;
     reader.read(new Uint8Array(0));
-    assert.equal(told.length, 8);
+    for (const one of frames) reader.read(one);
+    assert.deepEqual(told, [
+      ...[ok, ack, beat, ack, short].map(digits),
+      [1, "abcd"],
+      digits(beat),
+      digits(ok),
+    ]);
   });
 
   it("passes over content that no method came before", () => {
@@ -389,17 +385,13 @@ describe("a content reader, of frames that are wrong,", () => {
   }
 
   it("gives none of the properties where they are many and wrong, since the message would only come again", () => {
-    const filler = table({ filler: "x".repeat(5_000), last: "value" });
-    const nested = Array.from({ length: 20_000 }).reduce<Uint8Array>(
-      (inner) => inner,
-      table({ trace_id: "t", odd: Buffer.concat([Buffer.from("?"), Buffer.alloc(5_000)]) }),
-    );
-    const headers = [filler, nested];
-    for (const bytes of headers) {
-      const payload = headerOf(content(1, { properties: { headers: bytes, messageId: "message" } }));
-      const cut = bytes === filler ? payload.subarray(0, -1) : payload;
+    const cut = table({ filler: "x".repeat(5_000), last: "value" });
+    const unknown = table({ trace_id: "t", odd: Buffer.concat([Buffer.from("?"), Buffer.alloc(5_000)]) });
+    for (const headers of [cut, unknown]) {
+      const payload = headerOf(content(1, { properties: { headers, messageId: "message" } }));
+      const wrong = frame(2, 1, headers === cut ? payload.subarray(0, -1) : payload);
       const { reader, messages } = recorded();
-      reader.read(Buffer.concat([deliver(1), frame(2, 1, cut), deliver(1), content(1, { body: "next" })]));
+      reader.read(Buffer.concat([deliver(1), wrong, deliver(1), content(1, { body: "next" })]));
       assert.deepEqual(messages[0]?.properties, { headers: {} });
       assert.equal(Buffer.from(messages[1]!.body).toString(), "next");
     }
