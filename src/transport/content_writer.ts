@@ -64,6 +64,7 @@ export class ContentWriter {
       }
       return this.#output.append(bytes, at);
     }
+    this.#output.reserve(at + body.byteLength + Math.ceil(body.byteLength / part) * FRAME_OVERHEAD);
     this.#output.append(bytes, at);
     for (let position = 0; position < body.byteLength; position += part) {
       const content = body.subarray(position, position + part);

@@ -30,7 +30,7 @@ export class WriteBuffer {
    * @param size How many of them.
    */
   append(bytes: Uint8Array, size: number = bytes.byteLength): void {
-    if (size > this.#slab.byteLength - this.#end) this.#renew(size);
+    this.reserve(size);
     this.#slab.set(size === bytes.byteLength ? bytes : bytes.subarray(0, size), this.#end);
     this.#end += size;
     this.#schedule();
@@ -41,6 +41,11 @@ export class WriteBuffer {
     if (this.#scheduled) return;
     this.#scheduled = true;
     queueMicrotask(this.#flushScheduled);
+  }
+
+  /** Makes room for so many bytes that are about to be appended. */
+  reserve(size: number): void {
+    if (size > this.#slab.byteLength - this.#end) this.#renew(size);
   }
 
   /** Has something run before the next bytes leave, which may append what goes with them. */
@@ -80,7 +85,8 @@ export class WriteBuffer {
 
   #renew(needed: number): void {
     const pending = this.#end - this.#start;
-    const slab = new Uint8Array(Math.max(SLAB_SIZE, 2 * (pending + needed)));
+    // Twice as much where it grows, so that it does not grow with every append.
+    const slab = new Uint8Array(Math.max(SLAB_SIZE, pending === 0 ? needed : 2 * (pending + needed)));
     slab.set(this.#slab.subarray(this.#start, this.#end));
     this.#slab = slab;
     this.#start = 0;

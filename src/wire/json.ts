@@ -116,16 +116,25 @@ function tooDeep(): NuropbMessageError {
 /** Whether JSON has more levels than allowed, told without reading it: of millions it would make as many objects. */
 function hasDeepBrackets(bytes: Uint8Array): boolean {
   let depth = 0;
-  let isText = false;
   for (let at = 0; at < bytes.length; at++) {
     const byte = bytes[at];
-    if (byte === QUOTE) isText = !isText;
-    else if (isText) at += byte === BACKSLASH ? 1 : 0;
+    if (byte === QUOTE) at = endOfText(bytes, at);
     else if (byte === OPEN_ARRAY || byte === OPEN_OBJECT) {
       if (++depth > MAX_DEPTH) return true;
     } else if (byte === CLOSE_ARRAY || byte === CLOSE_OBJECT) depth--;
   }
   return false;
+}
+
+/** Where a text ends: found by the runtime, as most of a large body is mostly text. */
+function endOfText(bytes: Uint8Array, start: number): number {
+  for (let end = start;;) {
+    end = bytes.indexOf(QUOTE, end + 1);
+    if (end === -1) return bytes.length;
+    let first = end;
+    while (bytes[first - 1] === BACKSLASH) first--;
+    if ((end - first) % 2 === 0) return end;
+  }
 }
 
 function parseText(text: string, integers: Integers): unknown {

@@ -145,6 +145,22 @@ describe("JSON that is read", () => {
     }
   });
 
+  it("may be large and full of brackets, quotes and backslashes in its texts", () => {
+    const texts = [
+      "[".repeat(70_000),
+      '"['.repeat(70_000),
+      "\\".repeat(70_001),
+      '\\"[{'.repeat(30_000),
+      "\\\\",
+    ];
+    const value = { texts, more: { '"[\\': texts } };
+    assert.deepEqual(parse(new TextEncoder().encode(JSON.stringify(value))), value);
+    const deep = `[${JSON.stringify(texts)}, ${"[".repeat(101)}${"]".repeat(101)}]`;
+    assert.throws(() => parse(new TextEncoder().encode(deep)), /nested deeper than 100 levels/);
+    // A text that does not end is no JSON, and no reason to look on for ever.
+    assert.throws(() => parse(new TextEncoder().encode(`["${"x[".repeat(70_000)}`)), /is not JSON/);
+  });
+
   it("may be nested as deep as allowed, and no deeper", () => {
     assert.deepEqual(read(JSON.stringify(nested(MAX_DEPTH))), nested(MAX_DEPTH));
     for (const levels of [MAX_DEPTH + 1, 2 * MAX_DEPTH, 5_000, 200_000]) {
