@@ -45,7 +45,7 @@ const MEASURES: readonly Measure[] = [
   { ...caller, name: "a caller", later: [], limit: 32 },
   // A page's WebSocket is there from the start.
   { ...caller, name: "a caller that encrypts", later: ["src/client/call_encryptor.ts"], limit: 34.5 },
-  { name: "all of mod.ts", code: `export * from "./mod.ts";`, later: [], limit: 41.5 },
+  { name: "all of mod.ts", code: `export * from "./mod.ts";`, later: [], limit: 42 },
 ];
 
 const { values: { details } } = parseArgs({ options: { details: { type: "boolean", default: false } } });
