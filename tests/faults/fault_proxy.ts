@@ -4,6 +4,7 @@
  * @module
  */
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { freePorts } from "../support/ports.ts";
 import { FaultLink } from "./fault_link.ts";
 
 /** Which way bytes go. */
@@ -88,7 +89,9 @@ export async function startFaultProxy(target: FaultTarget): Promise<FaultProxy> 
     const link = new FaultLink(client, server, settings, counts, () => links.delete(link));
     links.add(link);
   };
-  let server: Server | undefined = await listen(accept, 0);
+  // One that no connection of someone else's holds when it listens there again.
+  const anyPort = async () => (await freePorts(1))[0];
+  let server: Server | undefined = await listen(accept, anyPort);
   const address = server.address();
   if (address === null || typeof address === "string") throw new TypeError("The proxy has no port");
   const { port } = address;
@@ -127,7 +130,7 @@ export async function startFaultProxy(target: FaultTarget): Promise<FaultProxy> 
         server?.close();
         server = undefined;
       } else {
-        server ??= await listen(accept, port);
+        server ??= await listen(accept, () => port);
       }
     },
     delay(ms) {
@@ -147,9 +150,13 @@ export async function startFaultProxy(target: FaultTarget): Promise<FaultProxy> 
   };
 }
 
-async function listen(accept: (client: Socket) => void, port: number): Promise<Server> {
+async function listen(
+  accept: (client: Socket) => void,
+  portOf: () => number | Promise<number>,
+): Promise<Server> {
   for (let attempt = 1;; attempt++) {
     const server = createServer({ noDelay: true, allowHalfOpen: true }, accept);
+    const port = await portOf();
     try {
       await new Promise<void>((resolve, reject) => {
         server.once("error", reject);
