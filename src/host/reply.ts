@@ -5,7 +5,7 @@
  */
 import { NuropbCallAgain, NuropbCallAgainReject, NuropbException, toRemote } from "../errors.ts";
 import type { Message } from "../message.ts";
-import { DIRECT_REPLY_TO } from "../transport/topology.ts";
+import { isDirectReplyTo } from "../transport/topology.ts";
 import type { PayloadKey } from "../wire/encryption.ts";
 import { asRefusal, encodeResponse, withEncryptedBody } from "../wire/envelope.ts";
 import type { Call } from "../wire/envelope.ts";
@@ -17,8 +17,7 @@ const MAX_DESCRIPTION = 8_192;
 /** Where an answer may go: to a caller's own queue, and nowhere else that a request might name. */
 export function replyAddress(replyTo: string | undefined): string | undefined {
   if (replyTo === undefined) return undefined;
-  const isDirect = replyTo.startsWith(`${DIRECT_REPLY_TO}.`);
-  return isDirect || (replyTo.startsWith("nuropb-") && replyTo.endsWith("-rq")) ? replyTo : undefined;
+  return isDirectReplyTo(replyTo) || (replyTo.startsWith("nuropb-") && replyTo.endsWith("-rq")) ? replyTo : undefined;
 }
 
 /** An answer to an encrypted request is encrypted too. */

@@ -11,7 +11,13 @@ import type { MeshChannel } from "./amqp_channel.ts";
 import { AmqpConsumer, consume } from "./amqp_consumer.ts";
 import { AmqpSocket } from "./amqp_socket.ts";
 import type { AmqpSettings } from "./amqp_socket.ts";
-import { DEAD_LETTER_QUEUE, DIRECT_REPLY_TO, meshExchanges, privateQueue } from "./topology.ts";
+import {
+  DEAD_LETTER_QUEUE,
+  DIRECT_REPLY_TO,
+  isDirectReplyTo,
+  meshExchanges,
+  privateQueue,
+} from "./topology.ts";
 import type { Declaration } from "./topology.ts";
 import { PublishRefused } from "./transport.ts";
 import type {
@@ -40,7 +46,7 @@ const REPLACE_DELAY = 200;
 
 /** A {@linkcode Connection} over one socket. */
 export class AmqpConnection implements Connection {
-  readonly replyTo: string;
+  #replyTo: string;
   readonly #socket: AmqpSocket;
   readonly #handlers: ConnectionHandlers;
   readonly #options: AmqpOptions;
@@ -57,8 +63,17 @@ export class AmqpConnection implements Connection {
     this.#options = options;
     this.#replyQueue = options.replyQueue;
     this.#isCluster = options.isCluster;
-    this.replyTo = options.replyQueue ?? DIRECT_REPLY_TO;
+    this.#replyTo = this.#answersTo;
     socket.onflow = () => handlers.onflow();
+  }
+
+  get replyTo(): string {
+    return this.#replyTo;
+  }
+
+  /** The queue that answers are consumed from. */
+  get #answersTo(): string {
+    return this.#replyQueue ?? DIRECT_REPLY_TO;
   }
 
   get ready(): boolean {
@@ -205,7 +220,11 @@ export class AmqpConnection implements Connection {
   #openCaller(isSecond = false): { channel: MeshChannel; opened: Promise<void> } {
     const socket = this.#socket;
     const channel = socket.openChannel();
-    channel.ondelivery = (message) => this.#handlers.onreply(message);
+    this.#replyTo = this.#answersTo;
+    channel.ondelivery = (message) => {
+      this.#learnReplyTo(channel, message);
+      this.#handlers.onreply(message);
+    };
     channel.onreturned = (message) => this.#handlers.onreturn(message);
     let isOpen = false;
     let early: NuropbTransportError | undefined;
@@ -233,7 +252,7 @@ export class AmqpConnection implements Connection {
       () => declareOn(channel, privateQueue(this.#replyQueue!)),
     );
     const options = { noAck: true, exclusive: this.#replyQueue !== undefined };
-    const consumed = consume(socket, channel, this.replyTo, options, lose);
+    const consumed = consume(socket, channel, this.#answersTo, options, lose);
     const opened = Promise.all([confirmed, declared, consumed]).then(() => {
       isOpen = true;
       if (early !== undefined) {
@@ -245,6 +264,16 @@ export class AmqpConnection implements Connection {
       this.#handlers.onflow();
     });
     return { channel, opened };
+  }
+
+  /**
+   * The first answer tells the address that the broker makes of direct reply-to for this channel. A request that has
+   * it already passes through as it is, where the broker would write all of its properties anew.
+   */
+  #learnReplyTo(channel: MeshChannel, { routingKey }: Message): void {
+    if (this.#replyTo === DIRECT_REPLY_TO && this.#caller === channel && isDirectReplyTo(routingKey)) {
+      this.#replyTo = routingKey;
+    }
   }
 
   async #openPublisher(): Promise<MeshChannel> {

@@ -15,6 +15,11 @@ export const DEAD_LETTER_QUEUE = "nuropb-dead-letters";
 /** RabbitMQ's pseudo queue: answers come to the channel that asked, without any queue. */
 export const DIRECT_REPLY_TO = "amq.rabbitmq.reply-to";
 
+/** Whether an address is what the broker makes of direct reply-to: one channel's own. */
+export function isDirectReplyTo(address: string): boolean {
+  return address.startsWith(`${DIRECT_REPLY_TO}.`);
+}
+
 /** An exchange. Those of a mesh are durable. */
 export interface ExchangeDeclaration {
   readonly kind: "exchange";
