@@ -24,7 +24,7 @@ import { Waits } from "./deadlines.ts";
 import { withDeadline } from "./deferred.ts";
 import { NuropbHandlingError, NuropbTimeoutError } from "./errors.ts";
 import { MessageContext } from "./host/context.ts";
-import type { Context } from "./host/context.ts";
+import type { Context, ContextHost } from "./host/context.ts";
 import { IdSource } from "./ids.ts";
 import { checkSize } from "./message.ts";
 import type { Message } from "./message.ts";
@@ -41,7 +41,6 @@ import {
   subscriptionTopology,
 } from "./transport/topology.ts";
 import { decodeEvent, DESCRIBE_METHOD, encodeEvent } from "./wire/envelope.ts";
-import type { Event } from "./wire/envelope.ts";
 
 /** The {@linkcode Mesh} that `connect` gives; `serve` uses what is beyond the interface. */
 export class MeshConnection extends MeshCaller implements Mesh {
@@ -168,6 +167,15 @@ export class MeshConnection extends MeshCaller implements Mesh {
     const prefetch = checkInteger("buffer", options.buffer ?? 256, 1, 65_535);
     const { ids } = this.#core;
     const logger = loggerOf(this.#options.logger);
+    const host: ContextHost = {
+      shutdown: options.signal ?? this.#shutdown.signal,
+      callerFor: (scope) => this.callerFor(scope),
+      encode: (topic) => {
+        throw new NuropbHandlingError(
+          `${topic} was not emitted: a subscriber has no outcome, so publish it over ctx.mesh`,
+        );
+      },
+    };
     return this.#stream<EventMessage<Payload, Context>>({
       consume: (onitem) =>
         this.#supervisor.consume(
@@ -185,7 +193,9 @@ export class MeshConnection extends MeshCaller implements Mesh {
               const message = decodeEvent(delivery, this.#options.integers);
               onitem(() => {
                 delivery.ack();
-                return this.#eventMessage<Payload>(message, delivery.redelivered, options.signal);
+                const { topic, event, target } = message;
+                const ctx = new MessageContext(host, message, delivery.redelivered);
+                return { topic, event: event as Payload, target, ctx };
               });
             } catch (error) {
               const reason = error instanceof Error ? error.message : String(error);
@@ -208,26 +218,6 @@ export class MeshConnection extends MeshCaller implements Mesh {
     );
     this.#streams.add(stream);
     return stream;
-  }
-
-  #eventMessage<Payload>(
-    message: Event,
-    redelivered: boolean,
-    signal = this.#shutdown.signal,
-  ): EventMessage<Payload, Context> {
-    const { topic, event, target } = message;
-    const ctx = new MessageContext({
-      message,
-      redelivered,
-      shutdown: signal,
-      callerFor: (scope) => this.callerFor(scope),
-      encode: (topic) => {
-        throw new NuropbHandlingError(
-          `${topic} was not emitted: a subscriber has no outcome, so publish it over ctx.mesh`,
-        );
-      },
-    });
-    return { topic, event: event as Payload, target, ctx };
   }
 
   deadLetters(options: SubscribeOptions = {}): DeliveryStream<DeadLetter> {

@@ -23,6 +23,12 @@ export interface MessageProperties {
   headers: Record<string, unknown>;
 }
 
+/**
+ * A payload: bytes, or a text that stands for its UTF-8. Most are short JSON, which is read from the socket's buffer and
+ * written into it as text: bytes of their own would cost more than all the rest of their way.
+ */
+export type Body = Uint8Array | string;
+
 /** A message with its address. */
 export interface Message {
   /** The exchange it is published to; the empty string is the default exchange. */
@@ -32,17 +38,34 @@ export interface Message {
   /** Properties and headers. */
   readonly properties: MessageProperties;
   /** The payload. */
-  readonly body: Uint8Array;
+  readonly body: Body;
   /** The payload's size in bytes when it was over `maxMessageSize` and dropped on the way in. */
   readonly oversize?: number | undefined;
 }
 
+const encoder = new TextEncoder();
+
+/** The most bytes that one of a string's characters takes in UTF-8. */
+export const MAX_CHARACTER_BYTES = 3;
+
+/** A payload as bytes. */
+export function bytesOf(body: Body): Uint8Array {
+  return typeof body === "string" ? encoder.encode(body) : body;
+}
+
+/** A payload's size in bytes, if that is larger than a limit. */
+export function oversizeOf(body: Body, limit: number): number | undefined {
+  if (typeof body === "string" && body.length * MAX_CHARACTER_BYTES <= limit) return undefined;
+  const size = bytesOf(body).byteLength;
+  return size > limit ? size : undefined;
+}
+
 /** @throws {NuropbMessageError} when the body is larger than may be sent, in bytes. */
 export function checkSize({ body }: Message, maxMessageSize: number): void {
-  if (body.byteLength > maxMessageSize) {
-    throw new NuropbMessageError(
-      `The message's body of ${body.byteLength} bytes is larger than maxMessageSize, ${maxMessageSize} bytes`,
-      { code: "MESSAGE_TOO_LARGE" },
-    );
-  }
+  const size = oversizeOf(body, maxMessageSize);
+  if (size === undefined) return;
+  throw new NuropbMessageError(
+    `The message's body of ${size} bytes is larger than maxMessageSize, ${maxMessageSize} bytes`,
+    { code: "MESSAGE_TOO_LARGE" },
+  );
 }

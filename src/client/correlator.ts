@@ -37,7 +37,8 @@ interface Pending {
   readonly message: Message;
   /** By the clock of `performance`. */
   readonly deadline: number;
-  readonly resolve: (answer: Message) => void;
+  /** Settles the call with an answer, if that can be read. */
+  readonly take: (answer: Message) => void;
   readonly reject: (reason: unknown) => void;
   readonly abort: (() => void) | undefined;
 }
@@ -63,12 +64,17 @@ export class Correlator {
   }
 
   /**
-   * Sends a request over the channel, or keeps it until there is one, and resolves with its answer.
+   * Sends a request over the channel, or keeps it until there is one, and resolves with what `read` makes of its answer.
    *
    * @throws {NuropbTimeoutError} at the deadline. @throws {NuropbNotDeliveredError} when no service takes it.
    * @throws {NuropbTransportError} when the connection is lost, or too many calls wait for one.
    */
-  call(message: Message, call: PendingCall, channel: CallChannel | undefined): Promise<Message> {
+  call<Answer>(
+    message: Message,
+    call: PendingCall,
+    channel: CallChannel | undefined,
+    read: (answer: Message) => Answer | Promise<Answer>,
+  ): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const { signal, left } = call;
       if (signal?.aborted) return reject(signal.reason);
@@ -84,7 +90,14 @@ export class Correlator {
       const deadline = performance.now() + left;
       const abort = signal && (() => this.#take(id)?.reject(signal.reason));
       if (abort) signal.addEventListener("abort", abort);
-      const pending = { call, message, deadline, resolve, reject, abort };
+      const take = (answer: Message) => {
+        try {
+          resolve(read(answer));
+        } catch (error) {
+          reject(error);
+        }
+      };
+      const pending = { call, message, deadline, take, reject, abort };
       this.#pending.set(id, pending);
       this.#deadlines.add(pending);
       if (channel === undefined) this.#unsent.add(id);
@@ -95,7 +108,7 @@ export class Correlator {
   /** An answer came. Gives whether anyone waited for it: a second one, or one too late, is nobody's. */
   answer(message: Message): boolean {
     const pending = this.#take(message.properties.correlationId);
-    pending?.resolve(message);
+    pending?.take(message);
     return pending !== undefined;
   }
 

@@ -5,6 +5,7 @@
  */
 import type { DeadLetter } from "../calls.ts";
 import { NuropbMessageError, NuropbNotDeliveredError, NuropbTransportError } from "../errors.ts";
+import { bytesOf } from "../message.ts";
 import type { Message } from "../message.ts";
 import type { Delivery } from "../transport/transport.ts";
 
@@ -77,7 +78,7 @@ export function deadLetterOf(delivery: Delivery, publish: PublishTo, isGivenBack
       routingKey: String(routingKeys[0] ?? delivery.routingKey),
       correlationId: properties.correlationId ?? null,
       headers,
-      body,
+      body: bytesOf(body),
     },
     replay: () =>
       replayed ??= replay().catch((error: unknown) => {

@@ -7,6 +7,7 @@
 import type { MeshResponse, ServiceDescription } from "../calls.ts";
 import { NuropbMessageError, NuropbTransportError } from "../errors.ts";
 import type { IdSource } from "../ids.ts";
+import { bytesOf } from "../message.ts";
 import type { Message } from "../message.ts";
 import type { Logger } from "../options.ts";
 import type { Supervisor } from "../transport/supervisor.ts";
@@ -57,17 +58,22 @@ export class Requests {
   }
 
   /** Sends a request, of which the plain message is given, and reads its answer. */
-  async answer(call: Call, plain: Message, terms: Terms): Promise<MeshResponse> {
+  answer(call: Call, plain: Message, terms: Terms): Promise<MeshResponse> {
     const { sealer, discovery } = this.#options;
-    const { encrypted, deadline, signal } = terms;
-    if (sealer.isKnownPlain(call, encrypted)) {
-      const answer = await this.#send(plain, call, call.ttl ?? timeLeft(call, deadline), terms);
+    if (!sealer.isKnownPlain(call, terms.encrypted)) return this.#answerSealed(call, plain, terms);
+    // Read as soon as it is there: most requests go this way, and each turn of a promise counts.
+    return this.#send(plain, call, call.ttl ?? timeLeft(call, terms.deadline), terms, (answer) => {
       const response = this.#read(call, answer);
-      if (encrypted !== undefined || !isRefusal(answer)) return response;
-      return await this.#sendAgain(call, terms, response, discovery.known(call.service));
-    }
+      if (terms.encrypted !== undefined || !isRefusal(answer)) return response;
+      return this.#sendAgain(call, terms, response, discovery.known(call.service));
+    });
+  }
+
+  async #answerSealed(call: Call, plain: Message, terms: Terms): Promise<MeshResponse> {
+    const { sealer } = this.#options;
+    const { encrypted, deadline, signal } = terms;
     const first = await this.#limited(call, () => sealer.seal(call, plain, encrypted, deadline, signal));
-    const answer = await this.#send(first.message, call, timeLeft(call, deadline), terms);
+    const answer = await this.#send(first.message, call, timeLeft(call, deadline), terms, itself);
     let response: MeshResponse;
     try {
       response = await this.#open(call, answer, first.key);
@@ -88,13 +94,20 @@ export class Requests {
     return (await this.#limited(call, seal)).message;
   }
 
-  #send(message: Message, call: Call, left: number, { idempotent, signal }: Terms): Promise<Message> {
+  #send<Answer>(
+    message: Message,
+    call: Call,
+    left: number,
+    { idempotent, signal }: Terms,
+    read: (answer: Message) => Answer | Promise<Answer>,
+  ): Promise<Answer> {
     const { correlator, supervisor } = this.#options;
     const { service, method, ttl = left } = call;
     return correlator.call(
       message,
       { service, method, ttl, left, idempotent, signal },
       supervisor.connection,
+      read,
     );
   }
 
@@ -111,7 +124,7 @@ export class Requests {
       // Under a new id, so that a second answer to the first one is not taken for its own.
       const again = { ...call, correlationId: ids.next() };
       const second = await sealer.seal(again, encodeCall(again, RPC_EXCHANGE), encrypted, deadline, signal);
-      const answer = await this.#send(second.message, again, timeLeft(again, deadline), terms);
+      const answer = await this.#send(second.message, again, timeLeft(again, deadline), terms, itself);
       return await this.#open(again, answer, second.key);
     }
     if (outcome instanceof NuropbMessageError) throw outcome;
@@ -121,7 +134,7 @@ export class Requests {
   /** Reads an answer, which is encrypted as its request was. */
   async #open(call: Call, answer: Message, key: PayloadKey | undefined): Promise<MeshResponse> {
     if (key === undefined) return this.#read(call, answer);
-    if (isEncrypted(answer)) return this.#read(call, answer, await key.decrypt(answer.body));
+    if (isEncrypted(answer)) return this.#read(call, answer, await key.decrypt(bytesOf(answer.body)));
     // A service that could not open the request has no key for its answer: that may be an error, and no result.
     const refusal = this.#read(call, answer);
     if (refusal.error !== null) return refusal;
@@ -161,4 +174,8 @@ export class Requests {
       this.#sealing--;
     }
   }
+}
+
+function itself(answer: Message): Message {
+  return answer;
 }

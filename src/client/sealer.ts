@@ -12,6 +12,7 @@ import {
   NuropbNotDeliveredError,
   NuropbTimeoutError,
 } from "../errors.ts";
+import { bytesOf } from "../message.ts";
 import type { Message } from "../message.ts";
 import type { Logger } from "../options.ts";
 import type { PayloadKey } from "../wire/encryption.ts";
@@ -85,7 +86,7 @@ export class Sealer {
     }
     if (!(encrypted ?? requiresEncryption(description, call.method))) return { message: plain, description };
     const encryptor = this.#encryptor ?? await this.#loadEncryptor();
-    const { body, key } = await encryptor.encrypt(plain.body, description);
+    const { body, key } = await encryptor.encrypt(bytesOf(plain.body), description);
     return { message: withEncryptedBody(plain, body), key, description };
   }
 

@@ -37,11 +37,8 @@ export interface Context<Claims = unknown> {
   emit(topic: string, event: unknown): void;
 }
 
-/** What a context is made from. */
-export interface ContextSource {
-  /** The message. */
-  readonly message: Call | Event;
-  readonly redelivered: boolean;
+/** What the contexts of one service or subscription share. */
+export interface ContextHost {
   /** Aborts when the service closes and the drain is over. */
   readonly shutdown: AbortSignal;
   /** Makes the caller for `ctx.mesh`. */
@@ -56,50 +53,51 @@ export class MessageContext implements Context {
   readonly deadline: number;
   /** Events that wait for the method to succeed, as they were when they were emitted; absent when there are none. */
   emitted?: Message[];
-  readonly #source: ContextSource;
+  readonly redelivered: boolean;
+  readonly #host: ContextHost;
+  readonly #message: Call | Event;
   #mesh: Caller | undefined;
   #controller: AbortController | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #onshutdown: (() => void) | undefined;
   #over = false;
 
-  /** @param source What it is made from. */
-  constructor(source: ContextSource) {
-    this.#source = source;
-    const { message } = source;
+  /** @param host What it shares with others. @param message What it is the context of. */
+  constructor(host: ContextHost, message: Call | Event, redelivered: boolean) {
+    this.#host = host;
+    this.#message = message;
+    this.redelivered = redelivered;
     this.deadline = message.type !== "event" && message.ttl !== undefined
       ? Date.now() + message.ttl
       : Infinity;
   }
 
   get raw(): Readonly<WireContext> {
-    return this.#source.message.context;
+    return this.#message.context;
   }
 
   get traceId(): string | null {
-    return this.#source.message.traceId;
+    return this.#message.traceId;
   }
 
   get correlationId(): string {
-    return this.#source.message.correlationId;
-  }
-
-  get redelivered(): boolean {
-    return this.#source.redelivered;
+    return this.#message.correlationId;
   }
 
   get mesh(): Caller {
-    return this.#mesh ??= this.#source.callerFor(this);
+    return this.#mesh ??= this.#host.callerFor(this);
   }
 
   get signal(): AbortSignal {
     // Where nobody waits there is nothing else that could end it.
-    if (this.deadline === Infinity) return this.#source.shutdown;
+    if (this.deadline === Infinity) return this.#host.shutdown;
     if (this.#controller === undefined) {
       const controller = this.#controller = new AbortController();
-      const { shutdown } = this.#source;
+      const { shutdown } = this.#host;
       if (shutdown.aborted) {
         controller.abort(shutdown.reason);
       } else if (!this.#over) {
+        this.#onshutdown = () => controller.abort(shutdown.reason);
         shutdown.addEventListener("abort", this.#onshutdown);
         const timeout = () =>
           controller.abort(new DOMException("The caller's deadline has passed", "TimeoutError"));
@@ -112,17 +110,13 @@ export class MessageContext implements Context {
   emit(topic: string, event: unknown): void {
     // Published are those of the method's own time: a later one would be lost without a word.
     if (this.#over) throw new NuropbHandlingError(`${topic} was not emitted: its method has ended already`);
-    (this.emitted ??= []).push(this.#source.encode(topic, event, this.traceId));
+    (this.emitted ??= []).push(this.#host.encode(topic, event, this.traceId));
   }
 
   /** The message is done with: no timer or listener stays behind. */
   end(): void {
     this.#over = true;
     clearTimeout(this.#timer);
-    if (this.#controller !== undefined) this.#source.shutdown.removeEventListener("abort", this.#onshutdown);
+    if (this.#onshutdown) this.#host.shutdown.removeEventListener("abort", this.#onshutdown);
   }
-
-  readonly #onshutdown = (): void => {
-    this.#controller?.abort(this.#source.shutdown.reason);
-  };
 }

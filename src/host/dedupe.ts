@@ -4,6 +4,7 @@
  * @module
  */
 import { deferred } from "../deferred.ts";
+import { bytesOf } from "../message.ts";
 import type { Message } from "../message.ts";
 import type { Delivery } from "../transport/transport.ts";
 import { replyAddress } from "./reply.ts";
@@ -38,7 +39,7 @@ export class Deduplicator {
   }
 
   /** Handles a delivery, unless one like it was handled, or is just now: that one's answer serves both. */
-  async once(delivery: Delivery, handle: (delivery: Delivery) => Promise<void>): Promise<void> {
+  async once(delivery: Delivery, handle: (delivery: Delivery) => Promise<void> | void): Promise<void> {
     const key = await keyOf(delivery);
     if (key === undefined) return await handle(delivery);
     for (;;) {
@@ -83,7 +84,7 @@ class ObservedDelivery implements Delivery {
   readonly exchange: string;
   readonly routingKey: string;
   readonly properties: Message["properties"];
-  readonly body: Uint8Array;
+  readonly body: Message["body"];
   readonly oversize: number | undefined;
   readonly redelivered: boolean;
   readonly #delivery: Delivery;
@@ -125,7 +126,9 @@ class ObservedDelivery implements Delivery {
 /** Also of the body, so that whoever learns of an id gets no one else's answer by it. */
 async function keyOf({ properties, body }: Delivery): Promise<string | undefined> {
   if (properties.correlationId === undefined) return undefined;
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", body as Uint8Array<ArrayBuffer>));
+  const digest = new Uint8Array(
+    await crypto.subtle.digest("SHA-256", bytesOf(body) as Uint8Array<ArrayBuffer>),
+  );
   return `${properties.correlationId} ${String.fromCharCode(...digest)}`;
 }
 

@@ -21,6 +21,7 @@ import {
   NuropbTransportError,
   NuropbValidationError,
 } from "../errors.ts";
+import { bytesOf } from "../message.ts";
 import type { Message } from "../message.ts";
 import type { Logger } from "../options.ts";
 import type { Delivery } from "../transport/transport.ts";
@@ -38,8 +39,9 @@ import type { ServiceKeys } from "../wire/service_keys.ts";
 import { authenticate, checkScopes } from "./claims.ts";
 import type { Authorize } from "./claims.ts";
 import { MessageContext } from "./context.ts";
+import type { ContextHost } from "./context.ts";
 import type { Deduplicator } from "./dedupe.ts";
-import type { HostedMembers } from "./methods.ts";
+import type { HostedMembers, HostedMethod } from "./methods.ts";
 import { causeOf, errorOf, refusalOf, replyAddress, seal, textOf } from "./reply.ts";
 import { validateParams } from "./validate.ts";
 
@@ -78,12 +80,15 @@ export interface DispatcherOptions {
 export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #shutdown = new AbortController();
+  readonly #host: ContextHost;
   #running = 0;
   #idle: (() => void) | undefined;
 
   /** @param options What the service offers. */
   constructor(options: DispatcherOptions) {
     this.#options = options;
+    const { callerFor, encodeEvent: encode } = options;
+    this.#host = { shutdown: this.#shutdown.signal, callerFor, encode };
   }
 
   /** How many messages are being handled. */
@@ -122,35 +127,38 @@ export class Dispatcher {
     this.#shutdown.abort(reason);
   }
 
-  readonly #dispatch = async (delivery: Delivery): Promise<void> => {
-    let message: Call | Event;
-    let key: PayloadKey | undefined;
+  /** Without a promise of its own, as a message makes some already. */
+  readonly #dispatch = (delivery: Delivery): Promise<void> | void => {
+    if (isSealed(delivery)) return this.#dispatchSealed(delivery);
+    return this.#run(delivery, undefined);
+  };
+
+  async #dispatchSealed(delivery: Delivery): Promise<void> {
+    let opened: KeyedPayload;
     try {
-      const opened = isSealed(delivery) ? await this.#open(delivery) : undefined;
-      key = opened?.key;
+      opened = await this.#open(delivery);
+    } catch (error) {
+      return this.#refuse(delivery, error);
+    }
+    return await this.#run(delivery, opened);
+  }
+
+  #run(delivery: Delivery, opened: KeyedPayload | undefined): Promise<void> | void {
+    let message: Call | Event;
+    try {
       message = decodeServiceMessage(delivery, opened?.body, this.#options.integers);
     } catch (error) {
       return this.#refuse(delivery, error);
     }
-    const context = new MessageContext({
-      message,
-      redelivered: delivery.redelivered,
-      shutdown: this.#shutdown.signal,
-      callerFor: this.#options.callerFor,
-      encode: this.#options.encodeEvent,
-    });
-    try {
-      if (message.type === "request") await this.#answer(message, context, delivery, key);
-      else await this.#carryOut(message, context, delivery, key);
-    } finally {
-      context.end();
-    }
-  };
+    const context = new MessageContext(this.#host, message, delivery.redelivered);
+    if (message.type === "request") return this.#answer(message, context, delivery, opened?.key);
+    return this.#carryOut(message, context, delivery, opened?.key);
+  }
 
   #open(delivery: Delivery): Promise<KeyedPayload> {
     const { keys } = this.#options;
     if (keys === undefined) throw new NuropbMessageError("The service takes no encrypted messages");
-    return keys.decrypt(delivery.body);
+    return keys.decrypt(bytesOf(delivery.body));
   }
 
   /**
@@ -204,6 +212,8 @@ export class Dispatcher {
       this.#logFailure(delivery, error);
       await this.#replyError(request, error, replyTo, delivery, key);
       if (error instanceof UnconfirmedEvents) return delivery.reject();
+    } finally {
+      context.end();
     }
     delivery.ack();
   }
@@ -215,7 +225,7 @@ export class Dispatcher {
     delivery: Delivery,
     key: PayloadKey | undefined,
   ): Promise<void> {
-    const response = { ...this.#responseTo(request), error: errorOf(request, thrown) };
+    const response = this.#responseTo(request, null, errorOf(request, thrown));
     const encode = (answer: MeshResponse) => {
       const plain = encodeResponse(answer, replyTo);
       return key === undefined ? plain : seal(plain, key);
@@ -250,12 +260,15 @@ export class Dispatcher {
         ...causeOf(error),
       });
       return delivery.reject();
+    } finally {
+      context.end();
     }
     delivery.ack();
   }
 
-  async #call(call: Call, context: MessageContext, encrypted: boolean): Promise<unknown> {
-    const { service, members, description, authorize, contextTokenKey } = this.#options;
+  /** What the method returns, which may be a promise; one itself only where there is something to wait for before. */
+  #call(call: Call, context: MessageContext, encrypted: boolean): unknown {
+    const { service, members, description, authorize } = this.#options;
     if (call.method === DESCRIBE_METHOD) return description;
     const method = members.methods.get(call.method);
     if (method === undefined) {
@@ -268,15 +281,24 @@ export class Dispatcher {
         `${target} takes encrypted messages alone: encrypt it to the service's public key`,
       );
     }
-    const guard = options.authorize ?? authorize;
-    if (guard !== undefined && guard !== false) {
-      context.claims = await authenticate(guard, contextTokenKey, context);
+    const guard = (options.authorize ?? authorize) || undefined;
+    if (guard === undefined && options.params === undefined) return method.call(call.params, context);
+    return this.#callGuarded(target, method, guard, call.params, context);
+  }
+
+  async #callGuarded(
+    target: string,
+    { options, call }: HostedMethod,
+    guard: Authorize | undefined,
+    given: unknown,
+    context: MessageContext,
+  ): Promise<unknown> {
+    if (guard !== undefined) {
+      context.claims = await authenticate(guard, this.#options.contextTokenKey, context);
       if (options.scopes !== undefined) checkScopes(target, options.scopes, context.claims);
     }
-    const params = options.params === undefined
-      ? call.params
-      : await validateParams(target, options.params, call.params);
-    return await method.call(params, context);
+    const params = options.params === undefined ? given : await validateParams(target, options.params, given);
+    return await call(params, context);
   }
 
   /** Runs every handler whose pattern the topic matches; all must succeed. */
@@ -304,7 +326,7 @@ export class Dispatcher {
 
   #encode(request: Call, replyTo: string, result: unknown): ReturnType<typeof encodeResponse> {
     try {
-      return encodeResponse({ ...this.#responseTo(request), result: result ?? null }, replyTo);
+      return encodeResponse(this.#responseTo(request, result ?? null, null), replyTo);
     } catch (cause) {
       const reason = cause instanceof NuropbValidationError ? cause.description : textOf(cause);
       throw new NuropbHandlingError(
@@ -322,9 +344,13 @@ export class Dispatcher {
     this.#options.logger["cause" in fields ? "warn" : "debug"]("a request ended in an error", fields);
   }
 
-  #responseTo({ correlationId, traceId, context, method }: Call): MeshResponse {
+  #responseTo(
+    { correlationId, traceId, context, method }: Call,
+    result: unknown,
+    error: MeshResponse["error"],
+  ): MeshResponse {
     const deprecated = this.#options.members.methods.get(method)?.options.deprecated;
-    return { result: null, error: null, correlationId, traceId, context, warning: deprecated ?? null };
+    return { result, error, correlationId, traceId, context, warning: deprecated ?? null };
   }
 
   #fieldsOf({ routingKey, properties, redelivered }: Delivery): Record<string, unknown> {

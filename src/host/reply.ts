@@ -4,6 +4,7 @@
  * @module
  */
 import { NuropbCallAgain, NuropbCallAgainReject, NuropbException, toRemote } from "../errors.ts";
+import { bytesOf } from "../message.ts";
 import type { Message } from "../message.ts";
 import { isDirectReplyTo } from "../transport/topology.ts";
 import type { PayloadKey } from "../wire/encryption.ts";
@@ -17,12 +18,14 @@ const MAX_DESCRIPTION = 8_192;
 /** Where an answer may go: to a caller's own queue, and nowhere else that a request might name. */
 export function replyAddress(replyTo: string | undefined): string | undefined {
   if (replyTo === undefined) return undefined;
-  return isDirectReplyTo(replyTo) || (replyTo.startsWith("nuropb-") && replyTo.endsWith("-rq")) ? replyTo : undefined;
+  return isDirectReplyTo(replyTo) || (replyTo.startsWith("nuropb-") && replyTo.endsWith("-rq"))
+    ? replyTo
+    : undefined;
 }
 
 /** An answer to an encrypted request is encrypted too. */
 export async function seal(response: Message, key: PayloadKey): Promise<Message> {
-  return withEncryptedBody(response, await key.encrypt(response.body));
+  return withEncryptedBody(response, await key.encrypt(bytesOf(response.body)));
 }
 
 /** What a method threw, as it goes over the wire. */

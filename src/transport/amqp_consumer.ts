@@ -119,7 +119,7 @@ class AmqpDelivery implements Delivery {
   readonly exchange: string;
   readonly routingKey: string;
   readonly properties: Message["properties"];
-  readonly body: Uint8Array;
+  readonly body: Message["body"];
   readonly oversize: number | undefined;
   readonly redelivered: boolean;
   readonly #channel: MeshChannel;
@@ -157,26 +157,27 @@ class AmqpDelivery implements Delivery {
   }
 
   ack(): void {
-    this.#settleWith(() => this.#channel.ack(this.#tag));
+    this.#settle("ack");
   }
 
   reject(): void {
-    this.#settleWith(() => this.#channel.reject(this.#tag, false));
+    this.#settle("reject");
   }
 
   requeue(): void {
-    this.#settleWith(() => this.#channel.reject(this.#tag, true));
+    this.#settle("requeue");
   }
 
-  #settleWith(settle: () => void): void {
+  #settle(how: "ack" | "reject" | "requeue"): void {
     if (this.#settled) return;
     this.#settled = true;
-    if (this.#answering === undefined) {
-      if (!this.#channel.closed) settle();
-      return;
-    }
-    this.#answering.then(() => {
-      if (!this.#channel.closed) settle();
-    });
+    if (this.#answering === undefined) this.#tell(how);
+    else this.#answering.then(() => this.#tell(how));
+  }
+
+  #tell(how: "ack" | "reject" | "requeue"): void {
+    if (this.#channel.closed) return;
+    if (how === "ack") this.#channel.ack(this.#tag);
+    else this.#channel.reject(this.#tag, how === "requeue");
   }
 }

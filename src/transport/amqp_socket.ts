@@ -97,7 +97,7 @@ export class AmqpSocket extends AMQPBaseClient {
       this.#sent = true;
       socket.write(bytes);
     });
-    this.#writer = new ContentWriter(this.#output, FRAME_MAX);
+    this.#writer = new ContentWriter(this.#output);
     const content = new ContentReader({
       onmessage: (channel, message) => {
         const owner = this.channels[channel];

@@ -5,7 +5,7 @@
  * @module
  */
 import { AMQPView } from "@cloudamqp/amqp-client/amqp-view";
-import type { Message, MessageProperties } from "../message.ts";
+import type { Body, Message, MessageProperties } from "../message.ts";
 import { readText, TextCache } from "./text.ts";
 
 const METHOD = 1;
@@ -17,6 +17,8 @@ const DELIVER = 60;
 const FRAME_HEADER = 7;
 const FRAME_OVERHEAD = 8;
 const NOTHING = new Uint8Array(0);
+/** Of a message whose content header is still to come. */
+const NO_PROPERTIES: MessageProperties = { headers: {} };
 
 /** The types of a field table's values that the mesh's own headers have. */
 const [LONG_STRING, VOID] = [0x53, 0x56];
@@ -37,17 +39,13 @@ export interface Received extends Message {
 }
 
 /** A message of which more is to come. */
-interface Incoming {
-  readonly isReturned: boolean;
-  readonly deliveryTag: number;
-  readonly redelivered: boolean;
-  readonly exchange: string;
-  readonly routingKey: string;
-  oversize: number | undefined;
-  properties: MessageProperties | undefined;
-  body: Uint8Array;
-  filled: number;
-}
+type Incoming = { -readonly [Field in keyof Received]: Received[Field] };
+
+/** How much of a body is still to come, as long as its size is not known. */
+const UNKNOWN = -1;
+/** Up to this size a body is read as text. */
+const SMALL_BODY = 16_384;
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** What a {@linkcode ContentReader} tells its owner. */
 export interface ContentHandlers {
@@ -63,6 +61,8 @@ export class ContentReader {
   readonly #texts = new TextCache();
   /** By channel. */
   readonly #incoming: (Incoming | undefined)[] = [];
+  /** How many bytes of the body are still to come, by channel. */
+  readonly #left: number[] = [];
   /** The sizes of bodies that were dropped, by channel. */
   readonly #oversize = new Map<number, number>();
   #bytes: Uint8Array = NOTHING;
@@ -106,40 +106,31 @@ export class ContentReader {
     this.#at = position + FRAME_HEADER;
     if (view.getUint8(position) === METHOD) {
       this.#incoming[channel] = this.#readMethod();
+      this.#left[channel] = UNKNOWN;
       return;
     }
     const incoming = this.#incoming[channel];
     const isHeader = view.getUint8(position) === CONTENT_HEADER;
     const dropped = isHeader ? this.#takeOversize(channel) : undefined;
     if (incoming === undefined) return;
+    let left = this.#left[channel]!;
     if (isHeader) {
-      const size = view.getUint32(position + 11) * 2 ** 32 + view.getUint32(position + 15);
+      left = view.getUint32(position + 11) * 2 ** 32 + view.getUint32(position + 15);
       incoming.properties = this.#readProperties(position + 19, end - 1);
-      if (size > 0) incoming.body = new Uint8Array(size);
       incoming.oversize = dropped;
     } else {
       const part = this.#bytes.subarray(position + FRAME_HEADER, end - 1);
-      if (incoming.properties === undefined) throw new Error("a body without its header");
-      if (part.byteLength > incoming.body.byteLength - incoming.filled) {
-        throw new Error(`a body larger than the ${incoming.body.byteLength} bytes that its header told`);
+      if (left === UNKNOWN) throw new Error("a body without its header");
+      if (part.byteLength > left) {
+        throw new Error(`a body larger than its header told, by a part of ${left} bytes`);
       }
-      incoming.body.set(part, incoming.filled);
-      incoming.filled += part.byteLength;
+      incoming.body = bodyWith(incoming.body, part, left);
+      left -= part.byteLength;
     }
-    if (incoming.filled < incoming.body.byteLength) return;
+    this.#left[channel] = left;
+    if (left > 0) return;
     this.#incoming[channel] = undefined;
-    const { isReturned, deliveryTag, redelivered, exchange, routingKey, body, oversize } = incoming;
-    const { properties } = incoming;
-    this.#handlers.onmessage(channel, {
-      exchange,
-      routingKey,
-      properties,
-      body,
-      oversize,
-      isReturned,
-      deliveryTag,
-      redelivered,
-    });
+    this.#handlers.onmessage(channel, incoming);
   }
 
   #readMethod(): Incoming {
@@ -166,9 +157,8 @@ export class ContentReader {
       exchange: this.#readShortString(),
       routingKey: this.#readShortString(),
       oversize: undefined,
-      properties: undefined,
-      body: NOTHING,
-      filled: 0,
+      properties: NO_PROPERTIES,
+      body: "",
     };
   }
 
@@ -268,6 +258,24 @@ class TableView extends AMQPView {
     }
     return [table, end - at];
   }
+}
+
+/** A body with its next part, of which so many bytes were still to come. */
+function bodyWith(body: Body, part: Uint8Array, left: number): Body {
+  if (typeof body !== "string") {
+    body.set(part, body.byteLength - left);
+    return body;
+  }
+  if (part.byteLength === left && left <= SMALL_BODY) {
+    try {
+      return decoder.decode(part);
+    } catch {
+      // Not UTF-8: bytes, then.
+    }
+  }
+  const bytes = new Uint8Array(left);
+  bytes.set(part);
+  return bytes;
 }
 
 function isContent(view: DataView, position: number, end: number): boolean {

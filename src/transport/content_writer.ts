@@ -5,7 +5,8 @@
  */
 import { AMQPView } from "@cloudamqp/amqp-client/amqp-view";
 import { NuropbMessageError } from "../errors.ts";
-import type { Message } from "../message.ts";
+import { bytesOf, MAX_CHARACTER_BYTES } from "../message.ts";
+import type { Body, Message } from "../message.ts";
 import { writeText } from "./text.ts";
 import type { WriteBuffer } from "./write_buffer.ts";
 
@@ -13,27 +14,31 @@ const METHOD = 1;
 const CONTENT_HEADER = 2;
 const CONTENT_BODY = 3;
 const FRAME_END = 0xce;
-const BASIC = 60;
-const PUBLISH = 40;
+/** Class and method of `basic.publish`; class and weight of a content header. */
+const [PUBLISH, CONTENT] = [0x003c0028, 0x003c0000];
 const FRAME_HEADER = 7;
 const FRAME_OVERHEAD = 8;
 const MAX_SHORT_STRING = 255;
 /** The types of a field table's values that the mesh's own headers have. */
 const [LONG_STRING, VOID] = [0x53, 0x56];
-/** Up to this size a body is put together with what stands before it. */
-const SMALL_BODY = 16_384;
+/** Where in a content header's frame the lower half of the body's size stands. */
+const BODY_SIZE = FRAME_HEADER + 8;
+/** How many bytes a text may take to be written together with what stands before it. */
+const SMALL_BODY = 32_768;
+/** In so many bytes most methods and content headers fit. */
+const COMMON_HEAD = 2_048;
 
 /** Writes to one connection. */
 export class ContentWriter {
   readonly #output: WriteBuffer;
-  readonly #bytes: Uint8Array;
-  readonly #view: AMQPView;
+  /** The output's own bytes, which messages are written into. */
+  #bytes: Uint8Array;
+  #view: AMQPView;
 
-  /** @param output Where messages go. @param frameMax The largest frame, in bytes. */
-  constructor(output: WriteBuffer, frameMax: number) {
+  /** @param output Where messages go. */
+  constructor(output: WriteBuffer) {
     this.#output = output;
-    // A method frame stands before the header's.
-    this.#bytes = new Uint8Array(frameMax + 2 * MAX_SHORT_STRING + SMALL_BODY + 64);
+    this.#bytes = output.slab;
     this.#view = new AMQPView(this.#bytes.buffer);
   }
 
@@ -44,60 +49,86 @@ export class ContentWriter {
    * @throws {NuropbMessageError} when its properties and headers do not fit a frame.
    */
   write(channel: number, message: Message, mandatory: boolean, frameMax: number): void {
-    const { body } = message;
-    const bytes = this.#bytes;
-    let at = this.#writeMethod(channel, message, mandatory);
-    const header = at;
-    try {
-      at = this.#writeHeader(channel, message, at);
-    } catch (cause) {
-      throw headersTooLarge(frameMax, cause);
-    }
-    if (at - header > frameMax) throw headersTooLarge(frameMax, undefined);
     const part = frameMax - FRAME_OVERHEAD;
-    if (body.byteLength <= Math.min(part, SMALL_BODY)) {
-      if (body.byteLength > 0) {
-        this.#writeFrameHeader(at, CONTENT_BODY, channel, body.byteLength);
-        bytes.set(body, at + FRAME_HEADER);
-        at += FRAME_HEADER + body.byteLength;
-        bytes[at++] = FRAME_END;
+    const body = largeAsBytes(message.body, Math.min(part, SMALL_BODY));
+    const text = typeof body === "string" ? body.length * MAX_CHARACTER_BYTES + FRAME_OVERHEAD : 0;
+    let end: number;
+    try {
+      end = this.#writeStart(channel, message, body, mandatory, frameMax, COMMON_HEAD + text);
+    } catch {
+      // What is larger than most gets room for all that there may be.
+      try {
+        end = this.#writeStart(channel, message, body, mandatory, frameMax, 2 * frameMax + text);
+      } catch (cause) {
+        throw headersTooLarge(frameMax, cause);
       }
-      return this.#output.append(bytes, at);
     }
-    this.#output.reserve(at + body.byteLength + Math.ceil(body.byteLength / part) * FRAME_OVERHEAD);
-    this.#output.append(bytes, at);
+    this.#output.commit(end);
+    if (typeof body !== "string") this.#writeParts(channel, body, part);
+  }
+
+  /** Writes a message, but for a body of bytes, and gives where it ends. None of it counts before it is committed. */
+  #writeStart(
+    channel: number,
+    message: Message,
+    body: Body,
+    mandatory: boolean,
+    frameMax: number,
+    room: number,
+  ): number {
+    this.#reserve(room);
+    const header = this.#writeMethod(channel, message, mandatory, this.#output.position);
+    const end = this.#writeHeader(channel, message, header);
+    if (end - header > frameMax) throw new RangeError(`A header of ${end - header} bytes`);
+    const isText = typeof body === "string";
+    const size = isText ? writeText(this.#bytes, end + FRAME_HEADER, body) : body.byteLength;
+    this.#view.setUint32(header + BODY_SIZE, size);
+    return isText && size > 0 ? this.#endFrame(end, CONTENT_BODY, channel, end + FRAME_HEADER + size) : end;
+  }
+
+  #writeParts(channel: number, body: Uint8Array, part: number): void {
+    this.#reserve(body.byteLength + Math.ceil(body.byteLength / part) * FRAME_OVERHEAD);
+    let at = this.#output.position;
     for (let position = 0; position < body.byteLength; position += part) {
       const content = body.subarray(position, position + part);
-      this.#writeFrameHeader(0, CONTENT_BODY, channel, content.byteLength);
-      this.#output.append(bytes, FRAME_HEADER);
-      this.#output.append(content);
-      bytes[0] = FRAME_END;
-      this.#output.append(bytes, 1);
+      this.#bytes.set(content, at + FRAME_HEADER);
+      at = this.#endFrame(at, CONTENT_BODY, channel, at + FRAME_HEADER + content.byteLength);
     }
+    this.#output.commit(at);
   }
 
-  #writeMethod(channel: number, { exchange, routingKey }: Message, mandatory: boolean): number {
+  #reserve(size: number): void {
+    this.#output.reserve(size);
+    const { slab } = this.#output;
+    if (slab === this.#bytes) return;
+    this.#bytes = slab;
+    this.#view = new AMQPView(slab.buffer);
+  }
+
+  #writeMethod(
+    channel: number,
+    { exchange, routingKey }: Message,
+    mandatory: boolean,
+    start: number,
+  ): number {
     const view = this.#view;
-    view.setUint16(FRAME_HEADER, BASIC);
-    view.setUint16(FRAME_HEADER + 2, PUBLISH);
+    let at = start + FRAME_HEADER;
+    view.setUint32(at, PUBLISH);
     // A field that AMQP keeps for later.
-    view.setUint16(FRAME_HEADER + 4, 0);
-    let at = this.#writeShortString(FRAME_HEADER + 6, exchange);
+    view.setUint16(at + 4, 0);
+    at = this.#writeShortString(at + 6, exchange);
     at = this.#writeShortString(at, routingKey);
     view.setUint8(at++, mandatory ? 1 : 0);
-    this.#writeFrameHeader(0, METHOD, channel, at - FRAME_HEADER);
-    view.setUint8(at++, FRAME_END);
-    return at;
+    return this.#endFrame(start, METHOD, channel, at);
   }
 
-  #writeHeader(channel: number, { properties, body }: Message, start: number): number {
+  /** The size of the body is filled in later. */
+  #writeHeader(channel: number, { properties }: Message, start: number): number {
     const view = this.#view;
     const { contentType, correlationId, replyTo, expiration, messageId, persistent, headers } = properties;
     let at = start + FRAME_HEADER;
-    view.setUint16(at, BASIC);
-    view.setUint16(at + 2, 0);
+    view.setUint32(at, CONTENT);
     view.setUint32(at + 4, 0);
-    view.setUint32(at + 8, body.byteLength);
     const flagsAt = at + 12;
     at += 14;
     let flags = 0x2000;
@@ -127,16 +158,17 @@ export class ContentWriter {
       at = this.#writeShortString(at, messageId);
     }
     view.setUint16(flagsAt, flags);
-    this.#writeFrameHeader(start, CONTENT_HEADER, channel, at - start - FRAME_HEADER);
-    view.setUint8(at++, FRAME_END);
-    return at;
+    return this.#endFrame(start, CONTENT_HEADER, channel, at);
   }
 
-  #writeFrameHeader(at: number, type: number, channel: number, size: number): void {
+  /** Puts what frames a payload around it, and gives where the frame ends. */
+  #endFrame(start: number, type: number, channel: number, end: number): number {
     const view = this.#view;
-    view.setUint8(at, type);
-    view.setUint16(at + 1, channel);
-    view.setUint32(at + 3, size);
+    view.setUint8(start, type);
+    view.setUint16(start + 1, channel);
+    view.setUint32(start + 3, end - start - FRAME_HEADER);
+    view.setUint8(end, FRAME_END);
+    return end + 1;
   }
 
   #writeShortString(at: number, text: string): number {
@@ -167,6 +199,11 @@ export class ContentWriter {
     view.setUint32(start, at - start - 4);
     return at;
   }
+}
+
+/** A body as it is, but for a text that may take more than so many bytes. */
+function largeAsBytes(body: Body, most: number): Body {
+  return body.length * MAX_CHARACTER_BYTES <= most ? body : bytesOf(body);
 }
 
 /** The error for headers that fit no frame. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { NuropbNotDeliveredError, NuropbTransportError } from "../errors.ts";
-import { checkSize } from "../message.ts";
+import { checkSize, oversizeOf } from "../message.ts";
 import type { Message } from "../message.ts";
 import { MemoryBroker } from "./memory_broker.ts";
 import { guard, MemoryConsumer } from "./memory_consumer.ts";
@@ -210,8 +210,8 @@ class MemoryConnection implements Connection {
 
   /** Drops a body that is too large for this side, and tells its size. */
   #limit(message: Message): Message {
-    const size = message.body.byteLength;
-    return size <= this.#maxMessageSize ? message : { ...message, body: new Uint8Array(0), oversize: size };
+    const oversize = oversizeOf(message.body, this.#maxMessageSize);
+    return oversize === undefined ? message : { ...message, body: "", oversize };
   }
 
   #later(task: () => void): void {

@@ -102,7 +102,7 @@ class MemoryDelivery implements Delivery {
   readonly exchange: string;
   readonly routingKey: string;
   readonly properties: Message["properties"];
-  readonly body: Uint8Array;
+  readonly body: Message["body"];
   readonly oversize: number | undefined;
   readonly redelivered: boolean;
   readonly #consumer: MemoryConsumer;

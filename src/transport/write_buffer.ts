@@ -14,6 +14,7 @@ export class WriteBuffer {
   /** Handed-on parts of a slab belong to the socket, so a slab is filled once and never reused. */
   #slab = new Uint8Array(SLAB_SIZE);
   #start = 0;
+  /** Where the next bytes go. */
   #end = 0;
   #scheduled = false;
   /** How many turns of the microtask queue have passed without anything new. */
@@ -32,7 +33,22 @@ export class WriteBuffer {
   append(bytes: Uint8Array, size: number = bytes.byteLength): void {
     this.reserve(size);
     this.#slab.set(size === bytes.byteLength ? bytes : bytes.subarray(0, size), this.#end);
-    this.#end += size;
+    this.commit(this.#end + size);
+  }
+
+  /** The bytes themselves, for who writes in place: from `position` on, up to what was reserved. */
+  get slab(): Uint8Array {
+    return this.#slab;
+  }
+
+  /** Where the next bytes go. */
+  get position(): number {
+    return this.#end;
+  }
+
+  /** Takes what was written in place, up to there. */
+  commit(end: number): void {
+    this.#end = end;
     this.#schedule();
   }
 

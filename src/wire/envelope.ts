@@ -5,9 +5,9 @@
  */
 import type { MeshResponse } from "../calls.ts";
 import { NuropbMessageError } from "../errors.ts";
-import type { Message } from "../message.ts";
+import type { Body, Message } from "../message.ts";
 import { show } from "../options.ts";
-import { encodeText, parse, quote, stringify, stringifyObject, stringifyRead } from "./json.ts";
+import { parse, quote, stringify, stringifyObject, stringifyRead } from "./json.ts";
 import type { Integers } from "./json.ts";
 
 /** The only protocol version that a Python peer accepts. */
@@ -88,11 +88,9 @@ export function encodeCall(call: Call, exchange: string): Message {
       persistent: type === "command",
       headers: headers(type, traceId),
     },
-    body: encodeText(
-      `{"tag":"${type}","service":${quote(service)},"method":${quote(method)},` +
-        `"params":${stringifyObject("params", call.params)},"correlation_id":"${correlationId}",` +
-        `"context":${stringifyObject("context", context)},"trace_id":${quoteOrNull(traceId)}}`,
-    ),
+    body: `{"tag":"${type}","service":${quote(service)},"method":${quote(method)},` +
+      `"params":${stringifyObject("params", call.params)},"correlation_id":"${correlationId}",` +
+      `"context":${stringifyObject("context", context)},"trace_id":${quoteOrNull(traceId)}}`,
   };
 }
 
@@ -113,11 +111,9 @@ export function encodeEvent(event: Event, exchange: string): Message {
       persistent: true,
       headers: headers("event", traceId),
     },
-    body: encodeText(
-      `{"tag":"event","topic":${quote(topic)},"event":${stringify("event", event.event)},` +
-        `"context":${stringifyObject("context", context)},"trace_id":${quoteOrNull(traceId)},` +
-        `"correlation_id":"${correlationId}","target":${JSON.stringify(target)}}`,
-    ),
+    body: `{"tag":"event","topic":${quote(topic)},"event":${stringify("event", event.event)},` +
+      `"context":${stringifyObject("context", context)},"trace_id":${quoteOrNull(traceId)},` +
+      `"correlation_id":"${correlationId}","target":${JSON.stringify(target)}}`,
   };
 }
 
@@ -136,12 +132,10 @@ export function encodeResponse(response: MeshResponse, replyTo: string): Message
       correlationId,
       headers: headers("response", traceId),
     },
-    body: encodeText(
-      `{"tag":"response","result":${stringify("result", result)},` +
-        `"error":${error === null ? "null" : JSON.stringify(error)},` +
-        `"correlation_id":${quote(correlationId)},"trace_id":${quoteOrNull(traceId)},` +
-        `"context":${stringifyRead(context)},"warning":${quoteOrNull(warning)},"reply_to":${quote(replyTo)}}`,
-    ),
+    body: `{"tag":"response","result":${stringify("result", result)},` +
+      `"error":${error === null ? "null" : JSON.stringify(error)},` +
+      `"correlation_id":${quote(correlationId)},"trace_id":${quoteOrNull(traceId)},` +
+      `"context":${stringifyRead(context)},"warning":${quoteOrNull(warning)},"reply_to":${quote(replyTo)}}`,
   };
 }
 
@@ -196,7 +190,7 @@ function headers(type: MessageType, traceId: string | null): Record<string, unkn
  */
 export function decodeServiceMessage(
   message: Message,
-  body: Uint8Array = message.body,
+  body: Body = message.body,
   integers?: Integers,
 ): Call | Event {
   const type = readType(message);
@@ -204,8 +198,8 @@ export function decodeServiceMessage(
   return type === "event" ? decodeEvent(message, integers) : decodeCall(type, message, body, integers);
 }
 
-function decodeCall(type: Call["type"], message: Message, bytes: Uint8Array, integers?: Integers): Call {
-  const body = readBody(type, message, bytes, integers);
+function decodeCall(type: Call["type"], message: Message, payload: Body, integers?: Integers): Call {
+  const body = readBody(type, message, payload, integers);
   const { replyTo, expiration } = message.properties;
   return {
     type,
@@ -247,12 +241,12 @@ export function decodeEvent(message: Message, integers?: Integers): Event {
  */
 export function decodeResponse(
   message: Message,
-  bytes: Uint8Array = message.body,
+  payload: Body = message.body,
   integers?: Integers,
 ): MeshResponse {
   const type = readType(message);
   if (type !== "response") throw new NuropbMessageError(`Expected a response, but it is a ${type}`);
-  const body = readBody("response", message, bytes, integers);
+  const body = readBody("response", message, payload, integers);
   // Also of what was decrypted: the header alone does not tell that it is no request sent back.
   if (body.tag !== "response") {
     throw new NuropbMessageError(`Expected a response, but it is a ${show(body.tag)}`);
@@ -301,7 +295,7 @@ function readType(message: Message): MessageType {
 function readBody(
   type: MessageType,
   message: Message,
-  bytes: Uint8Array,
+  payload: Body,
   integers?: Integers,
 ): Record<string, unknown> {
   if (message.oversize !== undefined) {
@@ -310,7 +304,7 @@ function readBody(
       { code: "MESSAGE_TOO_LARGE" },
     );
   }
-  const body = parse(bytes, integers);
+  const body = parse(payload, integers);
   if (isRecord(body) && body["context"] === null) body["context"] = {};
   if (!isRecord(body)) throw new NuropbMessageError(`The body must be an object, but is ${show(body)}`);
   for (const [field, kind] of requiredFields[type]) {

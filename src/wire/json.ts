@@ -4,6 +4,8 @@
  * @module
  */
 import { NuropbMessageError, NuropbValidationError, toRemote } from "../errors.ts";
+import { bytesOf } from "../message.ts";
+import type { Body } from "../message.ts";
 import { invalid } from "../options.ts";
 
 /** How deep arrays and objects may be nested, both ways. */
@@ -23,7 +25,6 @@ const [QUOTE, BACKSLASH, OPEN_ARRAY, CLOSE_ARRAY, OPEN_OBJECT, CLOSE_OBJECT] = [
   0x7d,
 ];
 
-const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
 /**
@@ -80,11 +81,6 @@ export function stringifyRead(value: unknown): string {
   }
 }
 
-/** Text to UTF-8. */
-export function encodeText(text: string): Uint8Array {
-  return encoder.encode(text);
-}
-
 /** How integers past 2^53 are read: rounded to the nearest number, or as a BigInt. */
 export type Integers = "number" | "bigint";
 
@@ -93,20 +89,23 @@ export type Integers = "number" | "bigint";
  *
  * @throws {NuropbMessageError} when it is no UTF-8, no JSON, or nested too deep.
  */
-export function parse(bytes: Uint8Array, integers: Integers = "number"): unknown {
-  if (bytes.byteLength > LARGE && hasDeepBrackets(bytes)) throw tooDeep();
-  let text: string;
-  try {
-    text = decoder.decode(bytes);
-  } catch (cause) {
-    throw new NuropbMessageError("The body is not UTF-8", { cause });
-  }
+export function parse(body: Body, integers: Integers = "number"): unknown {
+  if (body.length > LARGE && hasDeepBrackets(bytesOf(body))) throw tooDeep();
+  const text = typeof body === "string" ? body : decode(body);
   const value = parseText(text, integers);
   // A text shorter than two brackets per level cannot be too deep, which spares most messages the walk.
   if (text.length > 2 * MAX_DEPTH && isDeeper(value, MAX_DEPTH)) {
     throw tooDeep();
   }
   return value;
+}
+
+function decode(bytes: Uint8Array): string {
+  try {
+    return decoder.decode(bytes);
+  } catch (cause) {
+    throw new NuropbMessageError("The body is not UTF-8", { cause });
+  }
 }
 
 function tooDeep(): NuropbMessageError {
@@ -239,8 +238,9 @@ function findFault(value: unknown, depth: number): Fault | undefined {
 function isDeeper(value: unknown, levels: number): boolean {
   if (typeof value !== "object" || value === null) return false;
   if (levels === 0) return true;
-  for (const item of Array.isArray(value) ? value : Object.values(value)) {
-    if (isDeeper(item, levels - 1)) return true;
+  if (Array.isArray(value)) return value.some((item) => isDeeper(item, levels - 1));
+  for (const key in value) {
+    if (isDeeper((value as Record<string, unknown>)[key], levels - 1)) return true;
   }
   return false;
 }

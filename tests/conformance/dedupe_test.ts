@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { NuropbCallAgain, NuropbValidationError } from "@nuropb/mesh";
 import type { Context, DedupeOptions, ServeOptions } from "@nuropb/mesh";
 import { afterEach, describe, it } from "@std/testing/bdd";
+import { bytesOf } from "../../src/message.ts";
 import type { Message } from "../../src/message.ts";
 import { checkConnectOptions } from "../../src/options.ts";
 import { openerOf, parseUrl } from "../../src/transport/open.ts";
@@ -110,9 +111,7 @@ for (const { name, url } of urls()) {
       for (const request of requests) for (let twin = 0; twin < 3; twin++) send(raw, request);
       await raw.results(60);
       assert.equal(runs.length, 20);
-      const answers = raw.answers.map(({ properties, body }) =>
-        `${properties.correlationId} ${new TextDecoder().decode(body)}`
-      );
+      const answers = raw.answers.map(({ properties, body }) => `${properties.correlationId} ${body}`);
       assert.equal(new Set(answers).size, 20);
     });
 
@@ -162,11 +161,11 @@ for (const { name, url } of urls()) {
       const raw = await caller();
       const { publicKey } = await (await open.mesh()).describe(service.name);
       const request = encode({ service: service.name, method: "count" });
-      const sealed = await encryptRequest(request.body, await importPublicKey(publicKey!));
+      const sealed = await encryptRequest(bytesOf(request.body), await importPublicKey(publicKey!));
       for (let twin = 0; twin < 2; twin++) send(raw, withEncryptedBody(request, sealed.body));
       await eventually(() => raw.answers.length, (length) => length === 2);
       for (const answer of raw.answers) {
-        const body = await sealed.key.decrypt(answer.body);
+        const body = await sealed.key.decrypt(bytesOf(answer.body));
         assert.equal(decodeResponse(answer, body, "number").result, 1);
       }
       assert.equal(runs.length, 1);

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { describe, it } from "@std/testing/bdd";
 import { Discovery } from "../../src/client/discovery.ts";
 import { fromRemote, NuropbValidationError } from "../../src/errors.ts";
+import { bytesOf } from "../../src/message.ts";
 import type { Message } from "../../src/message.ts";
 import {
   decodeResponse,
@@ -63,7 +64,7 @@ const answerTo = (method: string, number = 0): Message => {
 /** The bare words of Python's JSON, of which one recorded message has some. */
 const hasBareWords = ({ body }: Recorded) => /NaN|Infinity/.test(body);
 
-const textOf = ({ body }: Message): Json => JSON.parse(new TextDecoder().decode(body)) as Json;
+const textOf = ({ body }: Message): Json => JSON.parse(new TextDecoder().decode(bytesOf(body))) as Json;
 
 /** What a message of ours must have of Python's besides its body. */
 function assertSameEnvelope(

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, it } from "@std/testing/bdd";
 import type { MeshResponse } from "../../src/calls.ts";
 import { NuropbMessageError, NuropbValidationError } from "../../src/errors.ts";
+import { bytesOf } from "../../src/message.ts";
 import type { Message } from "../../src/message.ts";
 import {
   decodeEvent,
@@ -176,7 +177,7 @@ describe("a message that a peer wrote", () => {
     check(
       5_000,
       fc.property(written, damages, (message, all) => {
-        readAll({ ...message, body: damaged(message.body, all) });
+        readAll({ ...message, body: damaged(bytesOf(message.body), all) });
       }),
     );
   });
@@ -216,7 +217,7 @@ describe("a message that a peer wrote", () => {
     check(
       5_000,
       fc.property(written, changes, (message, all) => {
-        const entries = Object.entries(JSON.parse(new TextDecoder().decode(message.body)));
+        const entries = Object.entries(JSON.parse(new TextDecoder().decode(bytesOf(message.body))));
         const body = new TextEncoder().encode(JSON.stringify(Object.fromEntries([...entries, ...all])));
         readAll({ ...message, body });
       }),

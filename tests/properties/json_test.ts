@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { describe, it } from "@std/testing/bdd";
 import { NuropbMessageError, NuropbValidationError } from "../../src/errors.ts";
-import { encodeText, MAX_DEPTH, parse, stringify, stringifyRead } from "../../src/wire/json.ts";
+import { MAX_DEPTH, parse, stringify, stringifyRead } from "../../src/wire/json.ts";
+import { bytesOf } from "../../src/message.ts";
 import { anything, damaged, damages, jsonValues, keys } from "./arbitraries.ts";
 import { check, outcomeOf } from "./property.ts";
 
@@ -29,8 +30,8 @@ describe("the reader of JSON", () => {
       5_000,
       fc.property(spaced, (text) => {
         const expected = JSON.stringify(JSON.parse(text));
-        assert.equal(JSON.stringify(parse(encodeText(text))), expected);
-        assert.equal(stringifyRead(parse(encodeText(text), "bigint")).length > 0, true);
+        assert.equal(JSON.stringify(parse(bytesOf(text))), expected);
+        assert.equal(stringifyRead(parse(bytesOf(text), "bigint")).length > 0, true);
       }),
     );
   });
@@ -39,7 +40,7 @@ describe("the reader of JSON", () => {
     check(
       8_000,
       fc.property(spaced, damages, (text, all) => {
-        const bytes = damaged(encodeText(text), all);
+        const bytes = damaged(bytesOf(text), all);
         const expected = languageReads(bytes);
         const hasWords = /NaN|Infinity/.test(decoder.decode(bytes));
         for (const integers of both) {
@@ -67,7 +68,7 @@ describe("the reader of JSON", () => {
     check(
       5_000,
       fc.property(tree, fc.constantFrom(...both), (value, integers) => {
-        assert.equal(pythonText(parse(encodeText(pythonText(value)), integers)), pythonText(value));
+        assert.equal(pythonText(parse(bytesOf(pythonText(value)), integers)), pythonText(value));
       }),
     );
   });
@@ -78,7 +79,7 @@ describe("the reader of JSON", () => {
       3_000,
       fc.property(integers, keys, (numbers, key) => {
         const text = `{${JSON.stringify(key)}:[${numbers.join()}]}`;
-        const read = parse(encodeText(text), "bigint") as Record<string, (number | bigint)[]>;
+        const read = parse(bytesOf(text), "bigint") as Record<string, (number | bigint)[]>;
         assert.deepEqual(read[key]!.map(BigInt), numbers);
         assert.equal(stringifyRead(read), text);
       }),
@@ -99,7 +100,7 @@ describe("the reader of JSON", () => {
           const isArray = (level: number) => (mix >> level % 31) % 2 === 0;
           const opening = Array.from({ length: depth }, (_, level) => isArray(level) ? "[" : '{"a":');
           const closing = opening.toReversed().map((open) => open === "[" ? "]" : "}");
-          const bytes = encodeText(opening.join("") + inner + closing.join("") + end);
+          const bytes = bytesOf(opening.join("") + inner + closing.join("") + end);
           for (const integers of both) {
             const { error } = outcomeOf(() => parse(bytes, integers), NuropbMessageError);
             assert.equal(error === undefined, depth <= MAX_DEPTH && end.trim() === "", `${depth} levels`);
@@ -120,7 +121,7 @@ describe("the reader of JSON", () => {
         fc.constantFrom("", "NaN", "9".repeat(20)),
         (part, isClosed, inner) => {
           const closing = part.replace(/\[1\],|"[^"]*":/g, "").replaceAll("[", "]").replaceAll("{", "}");
-          const bytes = encodeText(part.repeat(million) + inner + (isClosed ? closing.repeat(million) : ""));
+          const bytes = bytesOf(part.repeat(million) + inner + (isClosed ? closing.repeat(million) : ""));
           outcomeOf(() => assert.fail(String(parse(bytes))), NuropbMessageError);
         },
       ),
@@ -138,7 +139,7 @@ describe("a body of the largest size", () => {
   ];
   for (const [what, text] of bodies) {
     it(`that is nothing but ${what} is refused as soon as any other`, () => {
-      const bytes = encodeText(text());
+      const bytes = bytesOf(text());
       const started = performance.now();
       const { error } = outcomeOf(() => parse(bytes), NuropbMessageError);
       const took = performance.now() - started;
@@ -157,7 +158,7 @@ describe("the writer of JSON", () => {
         const { value: text, error } = outcomeOf(() => stringify("value", value), NuropbValidationError);
         if (text === undefined) return assert.equal(error?.code, "INVALID_ARGUMENT");
         assert.equal(text, JSON.stringify(value) ?? "null");
-        assert.equal(JSON.stringify(parse(encodeText(text))), text);
+        assert.equal(JSON.stringify(parse(bytesOf(text))), text);
       }),
     );
   });

@@ -8,6 +8,7 @@ import { noticeRejections } from "../transport/fake_broker.ts";
 import { checkConnectOptions } from "../../src/options.ts";
 import { openerOf, parseUrl } from "../../src/transport/open.ts";
 import type { Connection } from "../../src/transport/transport.ts";
+import { bytesOf } from "../../src/message.ts";
 import type { Message } from "../../src/message.ts";
 import { encodeCall, encodeEvent } from "../../src/wire/envelope.ts";
 import { damaged, damages, jsonObjects, jsonValues } from "./arbitraries.ts";
@@ -76,7 +77,7 @@ const faults: fc.Arbitrary<Fault> = fc.oneof(
 function spoiled(message: Message, { body, headers, properties }: Fault): Message {
   return {
     ...message,
-    body: body?.(message.body) ?? message.body,
+    body: body?.(bytesOf(message.body)) ?? message.body,
     properties: {
       ...message.properties,
       ...properties,

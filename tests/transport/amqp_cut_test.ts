@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { connect, serve } from "@nuropb/mesh";
 import { describe, it } from "@std/testing/bdd";
+import { bytesOf } from "../../src/message.ts";
 import type { ByteSocket } from "../../src/runtime/byte_socket.ts";
 import { AmqpSocket } from "../../src/transport/amqp_socket.ts";
 import {
@@ -36,7 +37,7 @@ async function play(toClient: (socket: ByteSocket, bytes: Uint8Array) => void): 
   const channel = amqp.openChannel();
   const bodies: string[] = [];
   channel.ondelivery = ({ body, properties }) =>
-    bodies.push(`${properties.correlationId} ${new TextDecoder().decode(body ?? undefined)}`);
+    bodies.push(`${properties.correlationId} ${new TextDecoder().decode(bytesOf(body))}`);
   await channel.basicConsume("q", {}, () => {});
   session.deliver("q", message, {}, 7);
   session.deliver("q", {});

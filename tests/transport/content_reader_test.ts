@@ -98,7 +98,7 @@ describe("a content reader", () => {
       for (const redelivered of [0, 1]) {
         const fields = { deliveryTag, redelivered, exchange: "événements", routingKey: "orders.🐰" };
         const { body, properties: _, ...told } = readOne(deliver(3, fields), content(3, {}));
-        assert.equal(body.byteLength, 0);
+        assert.equal(body.length, 0);
         assert.deepEqual(told, {
           deliveryTag,
           redelivered: redelivered === 1,
@@ -274,13 +274,25 @@ describe("a content reader", () => {
     buffer.fill(0x41);
     const [{ body, properties: { headers } }] = messages as [Received];
     assert.equal(Buffer.from(body).toString(), "body");
-    assert.notEqual(body.buffer, buffer.buffer);
     assert.deepEqual(headers, {
       text: "text",
       bytes: Uint8Array.of(1, 2, 3),
       list: [Uint8Array.of(4)],
       deep: { bytes: Uint8Array.of(5), list: [{ a: "b" }] },
     });
+  });
+
+  it("gives a short body in one frame as text, and bytes where it is long, in parts, or no UTF-8", () => {
+    const one = (body: Uint8Array, frameSize?: number) =>
+      readOne(deliver(1), content(1, { body }, frameSize)).body;
+    for (const text of ["", "{}", "é🐰", "\ufeff{}", "x".repeat(16_384)]) {
+      assert.equal(one(Buffer.from(text)), text);
+    }
+    for (const bytes of [Buffer.of(0xff), Buffer.of(0x22, 0xc3, 0x22), Buffer.of(0xed, 0xa0, 0x80)]) {
+      assert.deepEqual(one(bytes), new Uint8Array(bytes));
+    }
+    assert.deepEqual(one(Buffer.from("x".repeat(16_385))), new Uint8Array(16_385).fill(0x78));
+    assert.deepEqual(one(Buffer.from("abcd"), 3), Uint8Array.of(0x61, 0x62, 0x63, 0x64));
   });
 
   it("reads tables of texts that are no UTF-8, in keys and values and names", () => {

@@ -16,7 +16,7 @@ const SMALL_BODY = 16_384;
 function recorded(limit = FRAME_MAX) {
   const writes: Uint8Array[] = [];
   const output = new WriteBuffer((bytes) => writes.push(bytes));
-  const writer = new ContentWriter(output, limit);
+  const writer = new ContentWriter(output);
   return {
     write: (message: Message, frameMax = limit, mandatory = false, channel = 1) =>
       writer.write(channel, message, mandatory, frameMax),
@@ -197,6 +197,49 @@ describe("a content writer", () => {
       const written = take();
       assert.equal(written.readUInt32BE(written.indexOf(0xce) + 4), FRAME_MAX - 8);
       assert.ok(written.equals(framesOf(large, { headers: table(headers) })));
+    }
+  });
+
+  it("writes a body that is text as its UTF-8, whatever its size, and whatever stands before it", () => {
+    const { write, take } = recorded();
+    for (
+      const text of [
+        "",
+        "a",
+        "é",
+        "🐰".repeat(1_000),
+        "a".repeat(10_922),
+        "é".repeat(10_923),
+        "x".repeat(300_000),
+      ]
+    ) {
+      // In all places of the slab, and beside its end.
+      for (
+        const headers of [{}, { f: "x".repeat(1_990) }, { f: "x".repeat(30_000) }, { f: "x".repeat(131_000) }]
+      ) {
+        for (let repeated = 0; repeated < 3; repeated++) {
+          write({ ...message({ headers }), body: text });
+          assert.ok(
+            take().equals(framesOf(message({}, text), { headers: table(headers) })),
+            `${text.length}`,
+          );
+        }
+      }
+    }
+    for (let sent = 0; sent < 200; sent++) {
+      write({
+        ...message({ headers: { f: "x".repeat(sent * 53 % 9_000) } }),
+        body: "y".repeat(sent * 97 % 9_000),
+      });
+      if (sent % 7 === 0) take();
+    }
+  });
+
+  it("cuts a text into the frames of a small limit", () => {
+    const { write, take } = recorded(4_096);
+    for (const size of [1_362, 1_363, 4_088, 4_089, 20_000]) {
+      write({ ...message({}), body: "x".repeat(size) }, 4_096);
+      assert.ok(take().equals(framesOf(message({}, "x".repeat(size)), nothing, 4_096)), `${size}`);
     }
   });
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { Correlator } from "../../src/client/correlator.ts";
-import type { PendingCall } from "../../src/client/correlator.ts";
+import type { CallChannel, PendingCall } from "../../src/client/correlator.ts";
 import { NuropbTransportError } from "../../src/errors.ts";
 import type { NuropbErrorCode } from "../../src/errors.ts";
 import type { Message } from "../../src/message.ts";
@@ -43,14 +43,24 @@ const call = (more: Partial<PendingCall> = {}): PendingCall => ({
 
 const lost = (code: NuropbErrorCode = "CONNECTION_LOST") => new NuropbTransportError("scripted", { code });
 
+/** Calls, and gives the answer as it came. */
+function ask(
+  correlator: Correlator,
+  message: Message,
+  call: PendingCall,
+  channel: CallChannel | undefined,
+): Promise<Message> {
+  return correlator.call(message, call, channel, (answer) => answer);
+}
+
 describe("a request whose connection is lost", () => {
   noticeRejections();
 
   it("fails, unless it is idempotent: that one goes out again, the same, to answer elsewhere", async () => {
     const correlator = new Correlator(10);
     const [first, second] = [new Kept("here"), new Kept("there")];
-    const once = correlator.call(request("once"), call(), first);
-    const twice = correlator.call(request("twice"), call({ idempotent: true }), first);
+    const once = ask(correlator, request("once"), call(), first);
+    const twice = ask(correlator, request("twice"), call({ idempotent: true }), first);
     correlator.loseSent(lost(), true);
     await assert.rejects(once, { code: "CONNECTION_LOST", message: /may have run/ });
     correlator.sendWaiting(second);
@@ -65,7 +75,7 @@ describe("a request whose connection is lost", () => {
   it("goes out again whatever it is when the broker did not take it, and once for each connection", async () => {
     const correlator = new Correlator(10);
     const channel = new Kept();
-    const answer = correlator.call(request("a"), call(), channel);
+    const answer = ask(correlator, request("a"), call(), channel);
     correlator.loseSent(lost("ACCESS_REFUSED"), false);
     correlator.loseSent(lost("ACCESS_REFUSED"), true);
     correlator.sendWaiting(channel);
@@ -81,7 +91,7 @@ describe("a request whose connection is lost", () => {
       const correlator = new Correlator(10);
       const channel = new Kept();
       const answer = assert.rejects(
-        soon(correlator.call(request("a"), call({ idempotent: true }), channel), 1_000),
+        soon(ask(correlator, request("a"), call({ idempotent: true }), channel), 1_000),
       );
       correlator.loseSent(lost(code), true);
       correlator.sendWaiting(channel);
@@ -94,8 +104,8 @@ describe("a request whose connection is lost", () => {
   it("goes out with the time that is left, and not at all once that is up", async () => {
     const correlator = new Correlator(10);
     const channel = new Kept();
-    const answer = correlator.call(request("a"), call({ idempotent: true }), channel);
-    const short = correlator.call(request("b"), call({ ttl: 60, left: 20, idempotent: true }), channel);
+    const answer = ask(correlator, request("a"), call({ idempotent: true }), channel);
+    const short = ask(correlator, request("b"), call({ ttl: 60, left: 20, idempotent: true }), channel);
     correlator.loseSent(lost(), true);
     await assert.rejects(short, { code: "TIMEOUT", message: /60 ms/ });
     correlator.sendWaiting(channel);
@@ -110,7 +120,8 @@ describe("a request whose connection is lost", () => {
     const correlator = new Correlator(10);
     const channel = new Kept();
     const controller = new AbortController();
-    const answer = correlator.call(
+    const answer = ask(
+      correlator,
       request("a"),
       call({ idempotent: true, signal: controller.signal }),
       channel,
@@ -126,7 +137,7 @@ describe("a request whose connection is lost", () => {
   it("is answered by a late answer of the first time, and then not sent again", async () => {
     const correlator = new Correlator(10);
     const channel = new Kept();
-    const answer = correlator.call(request("a"), call({ idempotent: true }), channel);
+    const answer = ask(correlator, request("a"), call({ idempotent: true }), channel);
     correlator.loseSent(lost(), true);
     assert.equal(correlator.answer(request("a")), true);
     await answer;
@@ -141,7 +152,7 @@ describe("requests that wait for a connection", () => {
   it("go out in their order, and one that cannot be sent fails alone", async () => {
     const correlator = new Correlator(10);
     const channel = new Kept();
-    const answers = ["a", "b", "c"].map((id) => correlator.call(request(id), call(), undefined));
+    const answers = ["a", "b", "c"].map((id) => ask(correlator, request(id), call(), undefined));
     correlator.sendWaiting({
       replyTo: "replies",
       send: (message) => {
@@ -158,10 +169,10 @@ describe("requests that wait for a connection", () => {
 
   it("are no more than maxPending, of which those that end make room", async () => {
     const correlator = new Correlator(2);
-    const waiting = ["a", "b"].map((id) => correlator.call(request(id), call({ left: 20 }), undefined));
-    await assert.rejects(correlator.call(request("c"), call(), undefined), { code: "TOO_MANY_PENDING" });
+    const waiting = ["a", "b"].map((id) => ask(correlator, request(id), call({ left: 20 }), undefined));
+    await assert.rejects(ask(correlator, request("c"), call(), undefined), { code: "TOO_MANY_PENDING" });
     for (const answer of waiting) await assert.rejects(answer, { code: "TIMEOUT" });
-    const last = correlator.call(request("d"), call(), undefined);
+    const last = ask(correlator, request("d"), call(), undefined);
     await until(() => correlator.size === 1);
     correlator.failAll(new Error("closed"));
     await assert.rejects(last, { message: "closed" });

@@ -2,10 +2,11 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { describe, it } from "@std/testing/bdd";
 import { NuropbMessageError, NuropbValidationError } from "../../src/errors.ts";
-import { encodeText, parse, stringify } from "../../src/wire/json.ts";
+import { parse, stringify } from "../../src/wire/json.ts";
+import { bytesOf } from "../../src/message.ts";
 
-const exactly = (text: string) => parse(encodeText(text), "bigint");
-const rounded = (text: string) => parse(encodeText(text));
+const exactly = (text: string) => parse(bytesOf(text), "bigint");
+const rounded = (text: string) => parse(bytesOf(text));
 
 /** A number or a BigInt, as either is read exactly. */
 const integer = (value: bigint) => Number.isSafeInteger(Number(value)) ? Number(value) : value;

@@ -2,9 +2,10 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { describe, it } from "@std/testing/bdd";
 import { NuropbMessageError, NuropbValidationError } from "../../src/errors.ts";
-import { encodeText, MAX_DEPTH, parse, stringify } from "../../src/wire/json.ts";
+import { MAX_DEPTH, parse, stringify } from "../../src/wire/json.ts";
+import { bytesOf } from "../../src/message.ts";
 
-const read = (text: string) => parse(encodeText(text));
+const read = (text: string) => parse(bytesOf(text));
 
 function nested(levels: number, bottom: unknown = 1): unknown {
   let value = bottom;
