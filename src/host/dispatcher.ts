@@ -227,7 +227,7 @@ export class Dispatcher {
   ): Promise<void> {
     const response = this.#responseTo(request, null, errorOf(request, thrown));
     const encode = (answer: MeshResponse) => {
-      const plain = encodeResponse(answer, replyTo);
+      const plain = encodeResponse(answer, replyTo, request.readsBare);
       return key === undefined ? plain : seal(plain, key);
     };
     try {
@@ -326,7 +326,7 @@ export class Dispatcher {
 
   #encode(request: Call, replyTo: string, result: unknown): ReturnType<typeof encodeResponse> {
     try {
-      return encodeResponse(this.#responseTo(request, result ?? null, null), replyTo);
+      return encodeResponse(this.#responseTo(request, result ?? null, null), replyTo, request.readsBare);
     } catch (cause) {
       const reason = cause instanceof NuropbValidationError ? cause.description : textOf(cause);
       throw new NuropbHandlingError(

@@ -12,8 +12,13 @@ import type { Integers } from "./json.ts";
 
 /** The only protocol version that a Python peer accepts. */
 export const PROTOCOL_VERSION = "0.1.1";
-/** What we say of ourselves; peers take any text. */
+/** The version of this library. */
 export const LIBRARY_VERSION = "0.1.0";
+/**
+ * What every message of ours says of its sender. Python's peers take any text; ours see by its start that the sender
+ * reads answers without headers, of which the broker would take each apart.
+ */
+const SENDER = `mesh/${LIBRARY_VERSION}`;
 
 /** The method by which every service describes itself. */
 export const DESCRIBE_METHOD = "nuropb_describe";
@@ -34,6 +39,8 @@ export interface Call {
   readonly replyTo?: string | undefined;
   /** How long it may take, in ms, as the caller said. */
   readonly ttl?: number | undefined;
+  /** Whether its sender reads answers without headers. */
+  readonly readsBare?: boolean;
 }
 
 /** Something that happened. */
@@ -120,9 +127,10 @@ export function encodeEvent(event: Event, exchange: string): Message {
 /**
  * An answer as it goes to the broker, through the default exchange.
  *
+ * @param isBare Whether it goes without headers.
  * @throws {NuropbValidationError} when the result holds what JSON cannot carry.
  */
-export function encodeResponse(response: MeshResponse, replyTo: string): Message {
+export function encodeResponse(response: MeshResponse, replyTo: string, isBare = false): Message {
   const { result, error, correlationId, traceId, context, warning } = response;
   return {
     exchange: "",
@@ -130,7 +138,7 @@ export function encodeResponse(response: MeshResponse, replyTo: string): Message
     properties: {
       contentType: "application/json",
       correlationId,
-      headers: headers("response", traceId),
+      headers: isBare ? {} : headers("response", traceId),
     },
     body: `{"tag":"response","result":${stringify("result", result)},` +
       `"error":${error === null ? "null" : JSON.stringify(error)},` +
@@ -175,7 +183,7 @@ function quoteOrNull(text: string | null): string {
 function headers(type: MessageType, traceId: string | null): Record<string, unknown> {
   return {
     nuropb_protocol: PROTOCOL_VERSION,
-    nuropb_version: LIBRARY_VERSION,
+    nuropb_version: SENDER,
     nuropb_type: type,
     trace_id: traceId,
     encrypted: "",
@@ -200,7 +208,7 @@ export function decodeServiceMessage(
 
 function decodeCall(type: Call["type"], message: Message, payload: Body, integers?: Integers): Call {
   const body = readBody(type, message, payload, integers);
-  const { replyTo, expiration } = message.properties;
+  const { replyTo, expiration, headers: { nuropb_version: sender } } = message.properties;
   return {
     type,
     service: body.service as string,
@@ -211,6 +219,7 @@ function decodeCall(type: Call["type"], message: Message, payload: Body, integer
     traceId: readTraceId(body),
     replyTo: replyTo === "" ? undefined : replyTo,
     ttl: expiration !== undefined && /^\d+$/.test(expiration) ? Number(expiration) : undefined,
+    readsBare: typeof sender === "string" && sender.startsWith("mesh/"),
   };
 }
 
@@ -244,7 +253,9 @@ export function decodeResponse(
   payload: Body = message.body,
   integers?: Integers,
 ): MeshResponse {
-  const type = readType(message);
+  const { nuropb_protocol: protocol, nuropb_type: marked } = message.properties.headers;
+  const isBare = protocol === undefined && marked === undefined;
+  const type = isBare ? "response" : readType(message);
   if (type !== "response") throw new NuropbMessageError(`Expected a response, but it is a ${type}`);
   const body = readBody("response", message, payload, integers);
   // Also of what was decrypted: the header alone does not tell that it is no request sent back.
