@@ -11,12 +11,18 @@ const RESOLUTION = 5;
 export interface Expiring {
   /** By the clock of `performance`. */
   readonly deadline: number;
+  /** Where {@linkcode Deadlines} keeps it, which alone sets that; `NOWHERE` at first. */
+  place: number;
 }
+
+/** The place of what is not kept. */
+export const NOWHERE = -1;
 
 /** Notices when items expire. */
 export class Deadlines<Item extends Expiring> {
   readonly #expire: (item: Item) => void;
-  readonly #items = new Set<Item>();
+  /** Without a gap. A `Set` would hold what left it for much longer: see `CallTable`. */
+  readonly #items: Item[] = [];
   #timer: ReturnType<typeof setTimeout> | undefined;
   #end = Infinity;
 
@@ -27,15 +33,22 @@ export class Deadlines<Item extends Expiring> {
 
   /** Watches an item. */
   add(item: Item): void {
-    this.#items.add(item);
+    item.place = this.#items.push(item) - 1;
     if (item.deadline < this.#end) this.#setTimer(item.deadline, item.deadline - performance.now());
   }
 
   /** Forgets an item, which did not expire. */
   delete(item: Item): void {
-    this.#items.delete(item);
+    const { place } = item;
+    if (place === NOWHERE) return;
+    const last = this.#items.pop()!;
+    if (last !== item) {
+      this.#items[place] = last;
+      last.place = place;
+    }
+    item.place = NOWHERE;
     // The process may end now.
-    if (this.#items.size === 0) this.#clearTimer();
+    if (this.#items.length === 0) this.#clearTimer();
   }
 
   #setTimer(end: number, delay: number): void {
@@ -52,15 +65,17 @@ export class Deadlines<Item extends Expiring> {
   readonly #check = (): void => {
     this.#end = Infinity;
     const now = performance.now();
-    let next = Infinity;
-    for (const item of this.#items) {
-      if (item.deadline <= now) {
-        this.delete(item);
-        this.#expire(item);
-      } else if (item.deadline < next) next = item.deadline;
+    const due = this.#items.filter(({ deadline }) => deadline <= now);
+    for (const item of due.sort((one, other) => one.deadline - other.deadline)) {
+      // What expires may take others with it.
+      if (item.place === NOWHERE) continue;
+      this.delete(item);
+      this.#expire(item);
     }
+    let next = Infinity;
+    for (const { deadline } of this.#items) next = Math.min(next, deadline);
     // Not more often than that, however many end shortly after one another.
-    if (this.#items.size > 0 && next < this.#end) {
+    if (this.#items.length > 0 && next < this.#end) {
       this.#setTimer(next, Math.max(RESOLUTION, Math.ceil(next - now)));
     }
   };
@@ -103,6 +118,7 @@ export class Waits {
       const source = new LazySignal();
       const wait: Wait = {
         deadline: performance.now() + milliseconds,
+        place: NOWHERE,
         timeout,
         fail: (reason) => {
           end();

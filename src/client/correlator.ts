@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { Deadlines } from "../deadlines.ts";
+import { Deadlines, NOWHERE } from "../deadlines.ts";
+import type { Expiring } from "../deadlines.ts";
 import {
   NuropbException,
   NuropbNotDeliveredError,
@@ -12,6 +13,8 @@ import {
   NuropbTransportError,
 } from "../errors.ts";
 import type { Message } from "../message.ts";
+import { CallTable } from "./call_table.ts";
+import type { Entry } from "./call_table.ts";
 
 /** The part of a connection that a call needs. */
 export interface CallChannel {
@@ -32,11 +35,9 @@ export interface PendingCall {
   readonly signal?: AbortSignal | undefined;
 }
 
-interface Pending {
+interface Pending extends Entry<Pending>, Expiring {
   readonly call: PendingCall;
   readonly message: Message;
-  /** By the clock of `performance`. */
-  readonly deadline: number;
   /** Settles the call with an answer, if that can be read. */
   readonly take: (answer: Message) => void;
   readonly reject: (reason: unknown) => void;
@@ -45,12 +46,12 @@ interface Pending {
 
 /** Ties answers to requests. */
 export class Correlator {
-  readonly #pending = new Map<string, Pending>();
+  readonly #pending = new CallTable<Pending>();
   /** Those that wait for a connection. */
   readonly #unsent = new Set<string>();
   readonly #maxUnsent: number;
   readonly #deadlines = new Deadlines<Pending>((pending) => {
-    this.#take(pending.message.properties.correlationId)?.reject(timeoutOf(pending.call));
+    this.#take(pending.id)?.reject(timeoutOf(pending.call));
   });
 
   /** @param maxUnsent How many calls may wait for a connection at once. */
@@ -97,8 +98,8 @@ export class Correlator {
           reject(error);
         }
       };
-      const pending = { call, message, deadline, take, reject, abort };
-      this.#pending.set(id, pending);
+      const pending = { id, next: undefined, place: NOWHERE, call, message, deadline, take, reject, abort };
+      this.#pending.add(pending);
       this.#deadlines.add(pending);
       if (channel === undefined) this.#unsent.add(id);
       else this.#send(id, message, channel);
@@ -120,7 +121,7 @@ export class Correlator {
 
   /** The broker did not take a request: it waits to be sent again. */
   refuse({ properties: { correlationId } }: Message): void {
-    if (correlationId !== undefined && this.#pending.has(correlationId)) this.#unsent.add(correlationId);
+    if (correlationId !== undefined && this.#pending.get(correlationId)) this.#unsent.add(correlationId);
   }
 
   /**
@@ -129,7 +130,7 @@ export class Correlator {
    * @param taken Whether the broker may have taken them.
    */
   loseSent(error: NuropbException, taken: boolean): void {
-    for (const [id, { call: { service, method, idempotent } }] of this.#pending) {
+    for (const { id, call: { service, method, idempotent } } of this.#pending.entries()) {
       if (this.#unsent.has(id)) continue;
       if (!taken || (idempotent && error.code === "CONNECTION_LOST")) {
         this.#unsent.add(id);
@@ -146,7 +147,7 @@ export class Correlator {
 
   /** Fails every call. */
   failAll(error: Error): void {
-    for (const id of this.#pending.keys()) this.#take(id)?.reject(error);
+    for (const { id } of this.#pending.entries()) this.#take(id)?.reject(error);
   }
 
   /** Sends the calls that waited for a connection. */
@@ -173,9 +174,8 @@ export class Correlator {
 
   #take(id: string | undefined): Pending | undefined {
     if (id === undefined) return undefined;
-    const pending = this.#pending.get(id);
+    const pending = this.#pending.take(id);
     if (pending === undefined) return undefined;
-    this.#pending.delete(id);
     this.#deadlines.delete(pending);
     if (this.#unsent.size > 0) this.#unsent.delete(id);
     if (pending.abort) pending.call.signal?.removeEventListener("abort", pending.abort);

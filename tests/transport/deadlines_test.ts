@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import { Deadlines, Waits } from "../../src/deadlines.ts";
+import { Deadlines, NOWHERE, Waits } from "../../src/deadlines.ts";
 import type { Expiring, SignalSource } from "../../src/deadlines.ts";
 import { deferred } from "../../src/deferred.ts";
 import { noticeRejections } from "./fake_broker.ts";
@@ -65,7 +65,7 @@ function recorded(clock: Clock, expire: (item: Item) => void = () => {}) {
     expire(item);
   });
   const add = (name: string, milliseconds: number): Item => {
-    const item = { name, deadline: clock.now + milliseconds };
+    const item = { name, deadline: clock.now + milliseconds, place: NOWHERE };
     deadlines.add(item);
     return item;
   };
