@@ -162,7 +162,7 @@ export class MeshChannel extends AMQPChannel {
   override setClosed(error?: Error): void {
     const wasOpen = !this.closed;
     super.setClosed(error);
-    const reason = error === undefined ? undefined : transportError(error);
+    const reason = error && transportError(error, this.#socket.handshake === "done");
     for (const confirm of this.#confirms.values()) {
       confirm.reject(reason ?? new NuropbTransportError("The channel was closed", { code: "CLOSED" }));
     }
@@ -172,7 +172,6 @@ export class MeshChannel extends AMQPChannel {
 }
 
 const codesByReplyCode: Readonly<Record<string, NuropbTransportError["code"]>> = {
-  "320": "CONNECTION_LOST",
   "403": "ACCESS_REFUSED",
   "404": "NOT_FOUND",
   "405": "PRECONDITION_FAILED",
@@ -183,16 +182,22 @@ const codesByReplyCode: Readonly<Record<string, NuropbTransportError["code"]>> =
 /**
  * The error for one of the client's, without it as a cause: it holds the whole connection, password included.
  * A broker's own reason ends in its reply code, as in `… NOT_FOUND - no queue 'x' (404)`.
+ *
+ * @param isOpen Whether the handshake is done: a broker that then closes the connection refuses nothing that anyone
+ *   asked for, whatever its reason.
  */
-export function transportError(error: Error): NuropbTransportError {
+export function transportError(error: Error, isOpen: boolean): NuropbTransportError {
   if (error instanceof NuropbTransportError) return error;
   if (error.message === "Channel is closed") {
     return new NuropbTransportError("The broker closed the channel", { code: "CHANNEL_CLOSED" });
   }
-  const [, text, replyCode] =
-    /^(?:channel \d+|connection) closed: ([\s\S]*) \((\d+)\)$/.exec(error.message) ?? [];
+  const [, channel, text, replyCode] =
+    /^(?:channel (\d+)|connection) closed: ([\s\S]*) \((\d+)\)$/.exec(error.message) ?? [];
   if (text === undefined || replyCode === undefined) {
     return new NuropbTransportError(`The connection to the broker failed: ${error.message}`);
+  }
+  if (channel === undefined && (isOpen || replyCode === "320")) {
+    return new NuropbTransportError(`The broker closed the connection: ${text}`);
   }
   const code = /vhost .* not found/.test(text) ? "VHOST_NOT_FOUND" : codesByReplyCode[replyCode];
   return new NuropbTransportError(`The broker refused: ${text}`, { code: code ?? "CHANNEL_CLOSED" });

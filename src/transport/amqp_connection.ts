@@ -11,6 +11,7 @@ import type { MeshChannel } from "./amqp_channel.ts";
 import { AmqpConsumer, consume } from "./amqp_consumer.ts";
 import { AmqpSocket } from "./amqp_socket.ts";
 import type { AmqpSettings } from "./amqp_socket.ts";
+import { isLost } from "./supervised_consumer.ts";
 import {
   DEAD_LETTER_QUEUE,
   DIRECT_REPLY_TO,
@@ -135,7 +136,7 @@ export class AmqpConnection implements Connection {
     if (this.#caller !== channel) return;
     this.#caller = undefined;
     this.#handlers.onflow();
-    const reason = new NuropbTransportError(error.message, { cause: error });
+    const reason = new NuropbTransportError(error.message, { code: "CHANNEL_CLOSED", cause: error });
     setTimeout(() => channel.onclosed(reason), REPLACE_DELAY);
   }
 
@@ -229,7 +230,8 @@ export class AmqpConnection implements Connection {
     let isOpen = false;
     let early: NuropbTransportError | undefined;
     const lose = (error: NuropbTransportError) => {
-      if (socket.closed) return;
+      // The client closes the channels of a connection before the connection.
+      if (socket.closed || isLost(error)) return;
       // It may end in the same breath in which the broker confirms it.
       if (!isOpen) {
         early = error;

@@ -85,10 +85,11 @@ export class AmqpSocket extends AMQPBaseClient {
     this.onunblocked = () => this.onflow();
     this.#settings = settings;
     this.ondisconnect = (error) => {
-      if (this.#handshake === "running") this.#handshake = "refused";
+      const isOpen = this.#handshake === "done";
+      if (!isOpen) this.#handshake = "refused";
       // The answer to the broker's goodbye must leave before the socket closes.
       this.#output.flush();
-      this.end(transportError(error ?? new Error("closed by the broker")));
+      this.end(transportError(error ?? new Error("closed by the broker"), isOpen));
     };
     this.#socket = socket;
     this.#maxMessageSize = maxMessageSize;
@@ -200,7 +201,7 @@ export class AmqpSocket extends AMQPBaseClient {
       const fail = (error: Error) => {
         clearTimeout(timer);
         this.#methods.delete(fail);
-        reject(transportError(error));
+        reject(transportError(error, this.#handshake === "done"));
       };
       this.#methods.add(fail);
       run().then((result) => {

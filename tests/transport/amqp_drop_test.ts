@@ -21,6 +21,10 @@ const losses: readonly [what: string, lose: (session: Session) => void][] = [
     (session) =>
       session.send(method(0, "connection.close", { code: 320, text: "CONNECTION_FORCED - maintenance" })),
   ],
+  [
+    "is closed by the broker over an error",
+    (session) => session.send(method(0, "connection.close", { code: 541, text: "INTERNAL_ERROR" })),
+  ],
 ];
 
 const serving: readonly StepName[] = [
@@ -150,6 +154,51 @@ for (const [what, lose] of losses) {
     });
   });
 }
+
+describe("a connection that the broker closes, whatever its reason,", () => {
+  noticeRejections();
+
+  const reasons: readonly [code: number, text: string][] = [
+    [320, "CONNECTION_FORCED - Closed via management plugin"],
+    [403, "ACCESS_REFUSED - the account is no more"],
+    [404, "NOT_FOUND - no exchange"],
+    [501, "FRAME_ERROR - of another channel"],
+    [504, "CHANNEL_ERROR - expected 'channel.open'"],
+    [505, "UNEXPECTED_FRAME - expected content header"],
+    [530, "NOT_ALLOWED - vhost mesh not found"],
+    [541, "INTERNAL_ERROR"],
+  ];
+  for (const [code, text] of reasons) {
+    it(`is lost, and all that may be sent again is: ${text}`, async () => {
+      await using broker = await FakeBroker.start();
+      await using mesh = await connect(broker.url);
+      // The channels are open then.
+      await mesh.publish("warm.up", 0);
+      broker.on("basic.publish", ({ session }, next) => {
+        if (broker.sessions.length > 1) next();
+        else if (session.published.length === 5) {
+          session.send(method(0, "connection.close", { code, text }));
+        }
+      });
+      const lost = assert.rejects(mesh.request("shop", "order", {}, plain), (error: unknown) => {
+        assert.ok(error instanceof NuropbTransportError);
+        assert.equal(error.code, "CONNECTION_LOST");
+        assert.ok(error.message.includes(text), error.message);
+        return true;
+      });
+      const again = mesh.request("shop", "order", {}, { ...plain, idempotent: true });
+      const told = [mesh.command("shop", "order", {}, plain), mesh.publish("orders.created", 1)];
+      await lost;
+      assert.equal(await again, "pong");
+      await Promise.all(told);
+      const [first, second] = broker.sessions.map(({ published }) =>
+        published.map(({ properties: { correlationId, messageId } }) => String(correlationId ?? messageId))
+      );
+      assert.deepEqual(second!.toSorted(), first!.slice(2).toSorted());
+      assert.equal(broker.sessions[0]!.all("connection.close-ok").length, 1);
+    });
+  }
+});
 
 describe("the late end of an old connection", () => {
   noticeRejections();
