@@ -3,6 +3,8 @@
  *
  * @module
  */
+import type { SignalSource } from "../deadlines.ts";
+import { abortable } from "../deferred.ts";
 import { NuropbTransportError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import type { Address } from "../runtime/byte_socket.ts";
@@ -57,6 +59,9 @@ export class AmqpConnection implements Connection {
   #caller: MeshChannel | undefined;
   /** The channel of confirmed messages, opened when the first one is sent. */
   #publisher: Promise<MeshChannel> | undefined;
+  /** The channel of those that may have had theirs closed, and the last of them, which the next one waits for. */
+  #suspects: MeshChannel | undefined;
+  #alone = Promise.resolve();
 
   constructor(socket: AmqpSocket, options: AmqpOptions, handlers: ConnectionHandlers) {
     this.#socket = socket;
@@ -140,10 +145,13 @@ export class AmqpConnection implements Connection {
     setTimeout(() => channel.onclosed(reason), REPLACE_DELAY);
   }
 
-  async publish(message: Message, mandatory: boolean): Promise<void> {
+  async publish(message: Message, mandatory: boolean, source?: SignalSource): Promise<void> {
     if (this.#publisher === undefined) {
-      const opening = this.#publisher = this.#openPublisher();
-      opening.catch(() => this.#forgetPublisher(opening));
+      const forget = () => {
+        if (this.#publisher === opening) this.#publisher = undefined;
+      };
+      const opening = this.#publisher = this.#openConfirming(forget);
+      opening.catch(forget);
     }
     const publisher = this.#publisher;
     const channel = await publisher;
@@ -152,10 +160,34 @@ export class AmqpConnection implements Connection {
     try {
       await channel.confirm(message, mandatory);
     } catch (error) {
-      if (error instanceof PublishRefused && this.#isCluster && this.#publisher === publisher) {
-        this.#publisher = undefined;
-        channel.abandon();
+      if (error instanceof PublishRefused) {
+        if (this.#isCluster && this.#publisher === publisher) {
+          this.#publisher = undefined;
+          channel.abandon();
+        }
+      } else if (error instanceof NuropbTransportError && channel.closed && !this.#socket.closed) {
+        const alone = this.#alone.then(() => this.#publishAlone(message, mandatory, source));
+        this.#alone = alone.catch(() => {});
+        return await alone;
       }
+      throw error;
+    }
+  }
+
+  /**
+   * Publishes one of the messages without a confirm whose channel the broker closed. It does not tell which of them
+   * was to blame: the one that has a channel closed when it is alone on it.
+   */
+  async #publishAlone(message: Message, mandatory: boolean, source?: SignalSource): Promise<void> {
+    const signal = source?.signal;
+    signal?.throwIfAborted();
+    if (this.#suspects?.closed !== false) this.#suspects = await this.#openConfirming();
+    const channel = this.#suspects;
+    try {
+      await abortable(channel.confirm(message, mandatory), signal);
+    } catch (error) {
+      // What the broker may still make of it is not to be blamed on the next one.
+      channel.abandon();
       throw error;
     }
   }
@@ -278,15 +310,11 @@ export class AmqpConnection implements Connection {
     }
   }
 
-  async #openPublisher(): Promise<MeshChannel> {
+  async #openConfirming(onclosed = () => {}): Promise<MeshChannel> {
     const channel = this.#socket.openChannel();
-    channel.onclosed = () => this.#publisher = undefined;
+    channel.onclosed = onclosed;
     await this.#socket.method("to confirm messages", () => channel.confirmSelect());
     return channel;
-  }
-
-  #forgetPublisher(failed: Promise<MeshChannel>): void {
-    if (this.#publisher === failed) this.#publisher = undefined;
   }
 }
 

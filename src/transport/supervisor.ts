@@ -143,7 +143,7 @@ export class Supervisor {
     for (let refusals = 0;;) {
       const connection = this.connection ?? await this.#readyBefore(deadline, message, source.signal);
       try {
-        return await connection.publish(message, mandatory);
+        return await connection.publish(message, mandatory, source);
       } catch (error) {
         const { signal } = source;
         signal.throwIfAborted();

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { SignalSource } from "../deadlines.ts";
 import { NuropbTransportError } from "../errors.ts";
 import type { NuropbException } from "../errors.ts";
 import type { Message } from "../message.ts";
@@ -97,11 +98,12 @@ export interface Connection {
   /**
    * Publishes and waits for the broker's confirm.
    *
+   * @param source Aborts when nobody waits for it any more, so that it is not sent a second time.
    * @throws {NuropbNotDeliveredError} when `mandatory` and no queue takes it.
    * @throws {PublishRefused} when the broker refused it.
    * @throws {NuropbTransportError} when the connection was lost before the confirm.
    */
-  publish(message: Message, mandatory: boolean): Promise<void>;
+  publish(message: Message, mandatory: boolean, source?: SignalSource): Promise<void>;
   /**
    * Declares on a channel of its own, so that a refusal harms nothing else.
    *

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { connect, NuropbException } from "@nuropb/mesh";
 import { describe, it } from "@std/testing/bdd";
 import { FakeBroker, method, noticeRejections, openConnection, plain, until } from "./fake_broker.ts";
-import type { Session, Step } from "./fake_broker.ts";
+import type { Hook, Session, Step } from "./fake_broker.ts";
 
 const replies = "amq.rabbitmq.reply-to";
 /** A request that is given up soon, should nobody hear its answer. */
@@ -125,20 +125,85 @@ describe("the channel of requests, when the broker closes it,", () => {
 describe("the channel of commands and events, when the broker closes it,", () => {
   noticeRejections();
 
-  it("fails those without a confirm with the broker's reason, and the next one works", async () => {
+  /** Has a broker confirm none of so many messages, close their channel, and go on in another way. */
+  function closeOver(broker: FakeBroker, count: number, then: Hook): void {
+    const { session } = broker;
+    const all = session.published.length + count;
+    broker.on("basic.publish", ({ channel }) => {
+      if (session.published.length < all) return;
+      broker.on("basic.publish", then);
+      close(session, channel, 403, "ACCESS_REFUSED - write to a topic");
+    });
+  }
+
+  const idsOf = (session: Session) => session.published.map(({ properties }) => properties.messageId);
+
+  it("fails with the broker's reason the one that was to blame, and confirms all others", async () => {
     await using broker = await FakeBroker.start();
     await using mesh = await connect(broker.url);
-    broker.on("basic.publish", ({ session, channel }) => {
-      if (session.published.length === 3) {
-        close(session, channel, 403, "ACCESS_REFUSED - write to the exchange");
-      }
+    closeOver(broker, 4, ({ session, channel, message: { routingKey } }, next) => {
+      if (routingKey !== "orders.forbidden") return next();
+      close(session, channel, 403, `ACCESS_REFUSED - write to ${routingKey}`);
     });
-    const pending = [1, 2, 3].map((event) => mesh.publish("orders.created", event));
-    await assert.rejects(pending[0]!, /ACCESS_REFUSED - write to the exchange/);
-    assert.deepEqual(await codesOf(pending), Array.from({ length: 3 }, () => "ACCESS_REFUSED"));
+    const pending = ["orders.1", "orders.forbidden", "orders.2", "orders.3"].map((topic) =>
+      mesh.publish(topic, topic)
+    );
+    await assert.rejects(pending[1]!, /ACCESS_REFUSED - write to orders.forbidden/);
+    assert.deepEqual(await codesOf(pending), ["ok", "ACCESS_REFUSED", "ok", "ok"]);
+    const ids = idsOf(broker.session);
+    assert.equal(ids.length, 8);
+    assert.deepEqual(ids.slice(4), ids.slice(0, 4));
     broker.off("basic.publish");
     await mesh.command("shop", "order", {}, plain);
     assert.equal(broker.sessions.length, 1);
+  });
+
+  it("tries each of them by itself, on another channel than what is sent meanwhile", async () => {
+    await using broker = await FakeBroker.start();
+    await using mesh = await connect(broker.url);
+    const held: { channel: number; topic: string; next: () => void }[] = [];
+    closeOver(broker, 3, ({ channel, message }, next) => {
+      held.push({ channel, topic: message.routingKey, next });
+    });
+    const pending = ["orders.1", "orders.2", "orders.3"].map((topic) => mesh.publish(topic, topic));
+    await until(() => held.length === 1);
+    const meanwhile = mesh.publish("orders.4", 4);
+    const channels = new Set<number>();
+    for (const turn of [1, 2, 3]) {
+      await until(() => held.some(({ topic }) => topic === `orders.${turn}`));
+      // What was sent meanwhile is held, too, and nothing that comes after this one.
+      await until(() => held.length === 2);
+      for (const { topic, channel, next } of held.splice(0)) {
+        channels.add(channel);
+        if (topic === "orders.4") held.push({ channel, topic, next });
+        else next();
+      }
+      await pending[turn - 1];
+    }
+    held[0]!.next();
+    await meanwhile;
+    assert.equal(channels.size, 2);
+  });
+
+  it("does not try again what nobody waits for any more", async () => {
+    await using broker = await FakeBroker.start();
+    await using mesh = await connect(broker.url);
+    await mesh.publish("warm.up", 0);
+    const { session } = broker;
+    const controller = new AbortController();
+    closeOver(broker, 3, (_step, next) => next());
+    broker.once("confirm.select", (_step, next) => {
+      controller.abort(new Error("enough"));
+      next();
+    });
+    const { signal } = controller;
+    const [first, second, third] = ["orders.1", "orders.2", "orders.3"].map((topic) =>
+      mesh.publish(topic, topic, topic === "orders.2" ? { signal } : {})
+    );
+    await assert.rejects(second!, { message: "enough" });
+    await Promise.all([first, third]);
+    const topics = session.published.map(({ routingKey }) => routingKey);
+    assert.deepEqual(topics.slice(4), ["orders.1", "orders.3"]);
   });
 
   it("harms no request", async () => {
@@ -148,7 +213,7 @@ describe("the channel of commands and events, when the broker closes it,", () =>
     broker.once("basic.publish", (_step, next) => answer = next);
     const request = mesh.request("shop", "order", {}, plain);
     await until(() => broker.session.published.length === 1);
-    broker.once(
+    broker.on(
       "basic.publish",
       ({ session, channel }) => close(session, channel, 404, "NOT_FOUND - no exchange"),
     );
