@@ -34,13 +34,13 @@ export const dialDeno: Dial = async (address, signal) => {
     checkClientCertificate(address.tls);
     return await dialNode(address, signal);
   }
-  const opening = open(address);
+  const opening = open(address, signal);
   let abort = () => {};
   const aborted = new Promise<never>((_resolve, reject) => {
     abort = () => {
       reject(signal.reason);
       // Deno cannot give up a connection attempt, so one that comes too late is ended here.
-      opening.then((connection) => connection.close(), () => {});
+      opening.then(close, () => {});
     };
     signal.addEventListener("abort", abort);
   });
@@ -61,7 +61,7 @@ function checkClientCertificate({ cert = "", key = "" }: TlsOptions): void {
   throw new Error("tls.cert must be a certificate and tls.key its private key, not encrypted, both PEM");
 }
 
-async function open({ host, port, tls }: Address): Promise<DenoConnection> {
+async function open({ host, port, tls }: Address, signal: AbortSignal): Promise<DenoConnection> {
   const { Deno } = globalThis as unknown as { Deno: DenoNet };
   const connection = await Deno.connect({ hostname: host, port });
   connection.setNoDelay(true);
@@ -70,8 +70,27 @@ async function open({ host, port, tls }: Address): Promise<DenoConnection> {
     hostname: host,
     ...(tls.ca === undefined ? {} : { caCerts: [tls.ca] }),
   });
-  await secure.handshake();
-  return secure;
+  // A peer may leave the handshake without an end.
+  const abort = () => close(secure);
+  signal.addEventListener("abort", abort);
+  try {
+    signal.throwIfAborted();
+    await secure.handshake();
+    return secure;
+  } catch (error) {
+    close(secure);
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+function close(connection: DenoConnection): void {
+  try {
+    connection.close();
+  } catch {
+    // Closed already.
+  }
 }
 
 class DenoByteSocket implements ByteSocket {
@@ -140,11 +159,7 @@ class DenoByteSocket implements ByteSocket {
   #end(error?: Error): void {
     if (this.#closed) return;
     this.#closed = true;
-    try {
-      this.#connection.close();
-    } catch {
-      // Closed by the runtime already.
-    }
+    close(this.#connection);
     this.onclose(this.#isMute ? closedEarly(error) : error);
   }
 }
