@@ -218,15 +218,18 @@ export class AmqpConnection implements Connection {
 
   /** Asks on a connection of its own, since the broker may close it in place of an answer. */
   readonly #isCaller = async (queue: string): Promise<boolean> => {
+    const options = this.#options;
     let socket: AmqpSocket | undefined;
     try {
-      socket = new AmqpSocket(await dial(this.#options.address, new AbortController().signal), this.#options);
+      const late = AbortSignal.timeout(options.methodTimeout);
+      socket = new AmqpSocket(await dial(options.address, late), options);
       await socket.connect();
       const channel = socket.openChannel();
       await socket.method(`to find ${queue}`, () => channel.queueDeclare(queue, { passive: true }));
       return true;
-    } catch {
-      return false;
+    } catch (error) {
+      // RESOURCE_LOCKED: it is there, and another connection's own.
+      return error instanceof NuropbTransportError && error.code === "PRECONDITION_FAILED";
     } finally {
       socket?.end();
     }
