@@ -33,10 +33,11 @@ export class SupervisedConsumer implements Consumer {
   /** Runs on a connection. */
   async attach(connection: Connection): Promise<void> {
     let ended = false;
+    let isOwned = false;
     const consumer = await connection.consume(this.#options(), {
       ondelivery: (delivery) => {
         // It was given up while it was set up, and only comes to be closed.
-        if (this.closed && this.#current === undefined) delivery.requeue();
+        if (this.closed && !isOwned) delivery.requeue();
         else this.#ondelivery(delivery);
       },
       onend: (error) => {
@@ -47,6 +48,7 @@ export class SupervisedConsumer implements Consumer {
       },
     });
     if (this.closed) return await consumer.close();
+    isOwned = true;
     this.#current = consumer;
     if (!ended) this.connection = connection;
   }

@@ -25,6 +25,8 @@ class FakeConnection implements Connection {
   readonly handlers: ConnectionHandlers;
   readonly published: Message[] = [];
   readonly consumers: { options: ConsumeOptions; handlers: ConsumerHandlers; closed: boolean }[] = [];
+  /** Of the latest consumer, from before it is confirmed. */
+  handling: ConsumerHandlers | undefined;
   closed = false;
   onpublish: (message: Message) => Promise<void> = () => Promise.resolve();
   onconsume: (options: ConsumeOptions) => Promise<void> = () => Promise.resolve();
@@ -52,6 +54,7 @@ class FakeConnection implements Connection {
   }
 
   async consume(options: ConsumeOptions, handlers: ConsumerHandlers): Promise<Consumer> {
+    this.handling = handlers;
     await this.onconsume(options);
     const consumer = { options, handlers, closed: false };
     this.consumers.push(consumer);
@@ -324,6 +327,30 @@ describe("a supervisor, consuming,", () => {
     await second.cancel();
     await until(() => statuses.at(-1)?.state === "open");
     assert.deepEqual(connections[1]!.consumers, []);
+    await supervisor.close();
+  });
+
+  it("hands nothing on that comes to a consumer which was closed while it was set up again", async () => {
+    const { supervisor, connections, statuses } = supervised([(connection) => {
+      if (connections.length === 2) connection.onconsume = () => new Promise((resolve) => confirm = resolve);
+    }]);
+    let confirm = () => {};
+    await supervisor.open(undefined);
+    const handed: Delivery[] = [];
+    const consumer = await supervisor.consume(options, (delivery) => void handed.push(delivery));
+    connections[0]!.lose();
+    await until(() => connections.length === 2 && connections[1]!.handling !== undefined);
+    await consumer.close();
+    let requeued = 0;
+    const deliver = () =>
+      connections[1]!.handling!.ondelivery({ requeue: () => requeued++ } as unknown as Delivery);
+    deliver();
+    confirm();
+    await until(() => statuses.at(-1)?.state === "open");
+    deliver();
+    assert.deepEqual(handed, []);
+    assert.equal(requeued, 2);
+    assert.ok(connections[1]!.consumers[0]!.closed);
     await supervisor.close();
   });
 
