@@ -34,6 +34,28 @@ export function abortable<Value>(promise: Promise<Value>, signal: AbortSignal | 
   });
 }
 
+/** Those who wait for the same thing. Whoever gives up leaves nothing behind, as it would with one promise for all. */
+export class Waiters {
+  readonly #wakes = new Set<() => void>();
+
+  /** How many wait. */
+  get size(): number {
+    return this.#wakes.size;
+  }
+
+  /** Waits until woken up. Rejects with the signal's reason. */
+  wait(signal?: AbortSignal): Promise<void> {
+    const { promise, resolve } = deferred<void>();
+    this.#wakes.add(resolve);
+    return abortable(promise, signal).finally(() => this.#wakes.delete(resolve));
+  }
+
+  /** Wakes all of them up. */
+  wake(): void {
+    for (const wake of this.#wakes) wake();
+  }
+}
+
 /**
  * Runs something with a signal that aborts after a time, or when the caller's signal does.
  *

@@ -4,8 +4,7 @@
  * @module
  */
 import type { SignalSource } from "../deadlines.ts";
-import { abortable, deferred, sleep, withDeadline } from "../deferred.ts";
-import type { Deferred } from "../deferred.ts";
+import { abortable, sleep, Waiters, withDeadline } from "../deferred.ts";
 import { NuropbTimeoutError, NuropbTransportError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import type { Logger } from "../options.ts";
@@ -68,8 +67,8 @@ export class Supervisor {
   #closed: Promise<void> | undefined;
   #status: MeshStatus = { state: "connecting", attempt: 1 };
   #connection: Connection | undefined;
-  /** Settles when a connection takes messages, or none ever will. */
-  #opened: Deferred<void> = deferred();
+  /** They look again when a connection takes messages, or none ever will. */
+  readonly #waiters = new Waiters();
   #nextBroker = 0;
   #openedAt = 0;
   #attempts = 0;
@@ -77,7 +76,7 @@ export class Supervisor {
   /**
    * @param brokers One for each url of the cluster.
    * @param handlers Told of answers and of the status.
-   * @param connectTimeout In ms, for each attempt.
+   * @param connectTimeout In ms, for the first connection in all, and for each later attempt.
    * @param logger Told of losses and attempts.
    */
   constructor(
@@ -102,21 +101,28 @@ export class Supervisor {
     return this.#connection?.ready === true ? this.#connection : undefined;
   }
 
+  /** How many wait for a connection. */
+  get waiting(): number {
+    return this.#waiters.size;
+  }
+
   /**
-   * Connects for the first time, trying each broker once.
+   * Connects for the first time, trying each broker once: those that are left share the time that is.
    *
    * @throws {NuropbTransportError} the last broker's refusal.
    */
   async open(signal: AbortSignal | undefined): Promise<void> {
+    const deadline = performance.now() + this.#connectTimeout;
     for (let left = this.#brokers.length; left > 0; left--) {
       try {
-        return await this.#connect(signal, this.#handlers.onpipelined);
+        const timeout = Math.ceil((deadline - performance.now()) / left);
+        return await this.#connect(timeout, signal, this.#handlers.onpipelined);
       } catch (error) {
         // Its owner may have closed it meanwhile.
         this.#closing.signal.throwIfAborted();
         if (left === 1 || signal?.aborted) {
           this.#closing.abort(error);
-          this.#opened.reject(error);
+          this.#waiters.wake();
           this.#transition({ state: "closed" });
           throw error;
         }
@@ -132,7 +138,7 @@ export class Supervisor {
       // It may have stopped to take them between its opening and this turn.
       const { connection } = this;
       if (connection !== undefined) return connection;
-      await abortable(this.#opened.promise, signal);
+      await this.#waiters.wait(signal);
     }
   }
 
@@ -213,7 +219,7 @@ export class Supervisor {
     this.#transition({ state: "closing" });
     const closed = new NuropbTransportError("The mesh was closed: connect anew", { code: "CLOSED" });
     this.#closing.abort(closed);
-    this.#opened.reject(closed);
+    this.#waiters.wake();
     const connection = this.#connection;
     this.#connection = undefined;
     await connection?.close();
@@ -234,7 +240,7 @@ export class Supervisor {
 
   #setReady(connection: Connection): void {
     if (!connection.ready) return;
-    this.#opened.resolve();
+    this.#waiters.wake();
     this.#handlers.onready(connection);
   }
 
@@ -247,18 +253,12 @@ export class Supervisor {
       else this.#logger.info("the broker takes messages again");
       this.#transition(openStatus(connection));
     }
-    if (connection.ready) this.#setReady(connection);
-    else this.#setUnready();
-  }
-
-  #setUnready(): void {
-    // Whoever waits for it looks again, and waits for the next one.
-    this.#opened.resolve();
-    this.#opened = deferred();
+    this.#setReady(connection);
   }
 
   /** One attempt, at the next broker in turn. */
   async #connect(
+    timeout: number,
     signal?: AbortSignal,
     onpipelined: ConnectionHandlers["onpipelined"] = () => {},
   ): Promise<void> {
@@ -266,11 +266,11 @@ export class Supervisor {
     const attempt = new AbortController();
     const timer = setTimeout(() => {
       attempt.abort(
-        new NuropbTransportError(`The broker did not answer within ${this.#connectTimeout} ms`, {
+        new NuropbTransportError(`The broker did not answer within ${timeout} ms`, {
           code: "CONNECT_FAILED",
         }),
       );
-    }, this.#connectTimeout);
+    }, timeout);
     const abort = () => attempt.abort(signal?.reason ?? this.#closing.signal.reason);
     signal?.addEventListener("abort", abort);
     this.#closing.signal.addEventListener("abort", abort);
@@ -324,7 +324,6 @@ export class Supervisor {
   #lose(reason: NuropbTransportError): void {
     this.#connection = undefined;
     if (this.#closing.signal.aborted) return;
-    this.#setUnready();
     this.#logger.warn("connection to the broker lost", { reason: reason.message });
     this.#handlers.onreset(new NuropbTransportError(reason.message, { cause: reason }), true);
     this.#reconnect(reason).catch(() => {
@@ -342,7 +341,7 @@ export class Supervisor {
       await sleep(delay, this.#closing.signal);
       this.#transition({ state: "connecting", attempt });
       try {
-        await this.#connect();
+        await this.#connect(this.#connectTimeout);
         this.#logger.info("connected to the broker again", { attempt });
         return;
       } catch (reason) {

@@ -248,6 +248,19 @@ describe("a mesh with the urls of a cluster", () => {
     assert.equal(await mesh.request("shop", "order", {}, plain), "pong");
   });
 
+  it("gives up on all of them within connectTimeout when none of them answers", async () => {
+    const brokers = await Promise.all([1, 2, 3].map(() => FakeBroker.start()));
+    for (const broker of brokers) broker.on("header", () => {});
+    const start = performance.now();
+    const connecting = connect(brokers.map(({ url }) => url), { connectTimeout: 900 });
+    await assert.rejects(connecting, { code: "CONNECT_FAILED" });
+    const elapsed = performance.now() - start;
+    assert.ok(elapsed < 1_200, `${elapsed} ms`);
+    // Each had its turn.
+    assert.deepEqual(brokers.map(({ sessions }) => sessions.length), [1, 1, 1]);
+    for (const broker of brokers) await broker[Symbol.asyncDispose]();
+  });
+
   it("goes on to the next one when one is lost, and sets its consumers up there", async () => {
     await using first = await FakeBroker.start();
     await using second = await FakeBroker.start();

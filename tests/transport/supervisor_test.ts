@@ -147,18 +147,37 @@ describe("a supervisor, opening,", () => {
     await supervisor.close();
   });
 
-  it("gives each broker no longer than connectTimeout", async () => {
-    const aborted: unknown[] = [];
-    const hang: Script = (_connection, signal) =>
-      new Promise((_resolve, reject) =>
+  /** Does not answer until it is given up, and notes how long that took. */
+  function hangs(waits: number[]): Script {
+    return (_connection, signal) => {
+      const start = performance.now();
+      return new Promise((_resolve, reject) =>
         signal.addEventListener("abort", () => {
-          aborted.push(signal.reason);
+          waits.push(performance.now() - start);
           reject(signal.reason);
         })
       );
-    const { supervisor } = supervised([hang, hang], 20);
-    await assert.rejects(supervisor.open(undefined), { code: "CONNECT_FAILED", message: /within 20 ms/ });
-    assert.equal(aborted.length, 2);
+    };
+  }
+
+  it("gives all brokers together no longer than connectTimeout, and each of them its share", async () => {
+    const waits: number[] = [];
+    const hang = hangs(waits);
+    const { supervisor } = supervised([hang, hang, hang], 300);
+    const start = performance.now();
+    await assert.rejects(supervisor.open(undefined), { code: "CONNECT_FAILED", message: /within \d+ ms/ });
+    const elapsed = performance.now() - start;
+    assert.ok(elapsed < 450, `${elapsed} ms`);
+    assert.equal(waits.length, 3);
+    for (const wait of waits) assert.ok(wait > 80 && wait < 200, `${wait} ms`);
+  });
+
+  it("leaves the last broker all the time that the others did not take", async () => {
+    const waits: number[] = [];
+    const refuse: Script = () => Promise.reject(failure("CONNECT_FAILED"));
+    const { supervisor } = supervised([refuse, refuse, hangs(waits)], 200);
+    await assert.rejects(supervisor.open(undefined), { code: "CONNECT_FAILED" });
+    assert.ok(waits[0]! > 150, `${waits} ms`);
   });
 
   it("asks no further broker once the signal has aborted", async () => {
@@ -214,6 +233,27 @@ describe("a supervisor, publishing,", () => {
     }
     assert.equal(connections[0]!.published.length, 3);
     await supervisor.close();
+  });
+
+  it("leaves nothing behind of those who gave up waiting during a long outage", async () => {
+    const { supervisor, connections } = supervised([() => connections.length === 1 ? undefined : never()]);
+    await supervisor.open(undefined);
+    connections[0]!.lose();
+    const controllers = Array.from({ length: 1_000 }, () => new AbortController());
+    const outcomes = Promise.allSettled(
+      controllers.flatMap((controller) => [
+        supervisor.publish(message, true, controller),
+        supervisor.ready(controller.signal),
+      ]),
+    );
+    const stays = assert.rejects(soon(supervisor.ready()), { code: "CLOSED" });
+    assert.equal(supervisor.waiting, 2_001);
+    for (const controller of controllers) controller.abort();
+    await outcomes;
+    assert.equal(supervisor.waiting, 1);
+    await supervisor.close();
+    await stays;
+    assert.equal(supervisor.waiting, 0);
   });
 
   it("gives up when its signal aborts while no connection is there", async () => {
