@@ -85,16 +85,16 @@ export class ConsumerStream<Item> implements DeliveryStream<Item> {
   async #open(): Promise<void> {
     try {
       if (this.#signal?.aborted) {
-        this.#closed = true;
-        return;
+        // Its owner is to know it before it hears of its end.
+        await Promise.resolve();
+        return await this.close();
       }
       const consumer = await this.#source.consume((take) => this.#push(take));
       this.#consumer = consumer;
       if (this.#closed) await consumer.close();
     } catch (error) {
       if (!this.#closed) this.#failure = { error };
-      this.#closed = true;
-      this.#notify();
+      await this.close();
       throw error;
     }
   }
