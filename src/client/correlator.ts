@@ -50,6 +50,8 @@ export class Correlator {
   /** Those that wait for a connection. */
   readonly #unsent = new Set<string>();
   readonly #maxUnsent: number;
+  /** Why there are to be no more calls. */
+  #closed: Error | undefined;
   readonly #deadlines = new Deadlines<Pending>((pending) => {
     this.#take(pending.id)?.reject(timeoutOf(pending.call));
   });
@@ -79,6 +81,8 @@ export class Correlator {
     return new Promise((resolve, reject) => {
       const { signal, left } = call;
       if (signal?.aborted) return reject(signal.reason);
+      // It may have been sealed meanwhile.
+      if (this.#closed) return reject(this.#closed);
       if (channel === undefined && this.#unsent.size >= this.#maxUnsent) {
         return reject(
           new NuropbTransportError(
@@ -145,8 +149,9 @@ export class Correlator {
     }
   }
 
-  /** Fails every call. */
+  /** Fails every call, and each that comes later. */
   failAll(error: Error): void {
+    this.#closed = error;
     for (const { id } of this.#pending.entries()) this.#take(id)?.reject(error);
   }
 

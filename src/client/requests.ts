@@ -5,6 +5,7 @@
  * @module
  */
 import type { MeshResponse, ServiceDescription } from "../calls.ts";
+import { abortable } from "../deferred.ts";
 import { NuropbMessageError, NuropbTransportError } from "../errors.ts";
 import type { IdSource } from "../ids.ts";
 import { bytesOf } from "../message.ts";
@@ -123,7 +124,8 @@ export class Requests {
     if (await sealer.hasChanged(call, before, deadline, signal)) {
       // Under a new id, so that a second answer to the first one is not taken for its own.
       const again = { ...call, correlationId: ids.next() };
-      const second = await sealer.seal(again, encodeCall(again, RPC_EXCHANGE), encrypted, deadline, signal);
+      const plain = encodeCall(again, RPC_EXCHANGE);
+      const second = await this.#limited(again, () => sealer.seal(again, plain, encrypted, deadline, signal));
       const answer = await this.#send(second.message, again, timeLeft(again, deadline), terms, itself);
       return await this.#open(again, answer, second.key);
     }
@@ -169,7 +171,7 @@ export class Requests {
     }
     this.#sealing++;
     try {
-      return await seal();
+      return await abortable(seal(), supervisor.closing);
     } finally {
       this.#sealing--;
     }

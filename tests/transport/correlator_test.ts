@@ -177,4 +177,14 @@ describe("requests that wait for a connection", () => {
     correlator.failAll(new Error("closed"));
     await assert.rejects(last, { message: "closed" });
   });
+
+  it("are not to be made any more once all were failed", async () => {
+    const correlator = new Correlator(2);
+    const channel = new Kept();
+    correlator.failAll(new Error("closed"));
+    await assert.rejects(soon(correlator.call(request("a"), call(), channel)), { message: "closed" });
+    await assert.rejects(soon(correlator.call(request("b"), call(), undefined)), { message: "closed" });
+    assert.deepEqual(channel.ids, []);
+    assert.equal(correlator.size, 0);
+  });
 });
