@@ -40,7 +40,7 @@ export interface ConnectOptions {
   lazy?: boolean;
   /** How long opening may take, and each answer of the broker after that, in ms. @default {10_000} */
   connectTimeout?: number;
-  /** How often an idle connection shows that it lives, in ms; silence for twice that ends it. @default {20_000} */
+  /** How often an idle connection shows that it lives, in ms; silence ends it within twice that. @default {20_000} */
   heartbeat?: number;
   /** How long `command` and `publish` wait for the broker's confirm, in ms. @default {30_000} */
   confirmTimeout?: number;

@@ -29,11 +29,12 @@ async function noticesSilence(): Promise<void> {
   await assert.rejects(mesh.request("shop", "order", {}, plain), (error: unknown) => {
     assert.ok(error instanceof NuropbTransportError);
     assert.equal(error.code, "CONNECTION_LOST");
-    assert.match(error.message, /silent for 2 s/);
+    assert.match(error.message, /silent for close to two heartbeats of 1 s/);
     return true;
   });
   const elapsed = performance.now() - start;
-  assert.ok(elapsed > 1_900 && elapsed < 3_500, `${elapsed} ms`);
+  // Two beats, and what timers take on a busy machine.
+  assert.ok(elapsed > 1_300 && elapsed < 2_300, `${elapsed} ms`);
   broker.off("basic.publish");
   assert.equal(await mesh.request("shop", "order", {}, plain), "pong");
   assert.equal(broker.sessions.length, 2);
@@ -55,8 +56,7 @@ describe("an idle connection", () => {
   noticeRejections();
   together({
     "shows the broker that it lives, and stays open while the broker does": showsLife,
-    "is given up within about two beats when the broker falls silent, and a new one is opened":
-      noticesSilence,
+    "is given up within two beats when the broker falls silent, and a new one is opened": noticesSilence,
     "is not given up while anything comes in, heartbeat or not": takesAnything,
   });
 });
