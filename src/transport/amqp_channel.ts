@@ -9,6 +9,7 @@ import { NuropbNotDeliveredError, NuropbTransportError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import type { AmqpSocket } from "./amqp_socket.ts";
 import type { Received } from "./content_reader.ts";
+import type { Declaration } from "./topology.ts";
 import { PublishRefused } from "./transport.ts";
 
 interface Confirm {
@@ -27,6 +28,9 @@ export class MeshChannel extends AMQPChannel {
   onreturned: (message: Received) => void = () => {};
   /** Called once if the broker closes the channel, or the connection goes. */
   onclosed: (error: NuropbTransportError) => void = () => {};
+
+  /** Until when answers to what it sent may be waited for, in ms since the epoch. */
+  busyUntil = 0;
 
   readonly #socket: AmqpSocket;
   readonly #confirms = new Map<number, Confirm>();
@@ -65,6 +69,11 @@ export class MeshChannel extends AMQPChannel {
     });
   }
 
+  /** How many messages wait for their confirm. */
+  get unconfirmed(): number {
+    return this.#confirms.size;
+  }
+
   /** The broker took, or refused, one message or all up to it. */
   override publishConfirmed(deliveryTag: number, multiple: boolean, nack: boolean): void {
     if (!multiple) return this.#settle(deliveryTag, nack);
@@ -84,6 +93,20 @@ export class MeshChannel extends AMQPChannel {
       confirm.reject(new NuropbNotDeliveredError("No queue takes the message"));
     } else {
       confirm.resolve();
+    }
+  }
+
+  /** Declares something of the topology. */
+  declare(declaration: Declaration): Promise<unknown> {
+    switch (declaration.kind) {
+      case "exchange":
+        return this.exchangeDeclare(declaration.name, declaration.type, { durable: true });
+      case "queue": {
+        const { name, durable, exclusive, autoDelete } = declaration;
+        return this.queueDeclare(name, { durable, exclusive, autoDelete }, declaration.arguments);
+      }
+      case "binding":
+        return this.queueBind(declaration.queue, declaration.exchange, declaration.routingKey);
     }
   }
 

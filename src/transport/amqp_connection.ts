@@ -9,18 +9,12 @@ import { NuropbTransportError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import type { Address } from "../runtime/byte_socket.ts";
 import { dial } from "../runtime/dial.ts";
+import { CallerChannels } from "./amqp_callers.ts";
 import type { MeshChannel } from "./amqp_channel.ts";
-import { AmqpConsumer, consume } from "./amqp_consumer.ts";
+import { AmqpConsumer } from "./amqp_consumer.ts";
 import { AmqpSocket } from "./amqp_socket.ts";
 import type { AmqpSettings } from "./amqp_socket.ts";
-import { isLost } from "./supervised_consumer.ts";
-import {
-  DEAD_LETTER_QUEUE,
-  DIRECT_REPLY_TO,
-  isDirectReplyTo,
-  meshExchanges,
-  privateQueue,
-} from "./topology.ts";
+import { DEAD_LETTER_QUEUE, meshExchanges } from "./topology.ts";
 import type { Declaration } from "./topology.ts";
 import { PublishRefused } from "./transport.ts";
 import type {
@@ -44,19 +38,13 @@ export interface AmqpOptions extends AmqpSettings {
   readonly isCluster: boolean;
 }
 
-/** How long after a refusal of requests they are sent again, in ms. */
-const REPLACE_DELAY = 200;
-
 /** A {@linkcode Connection} over one socket. */
 export class AmqpConnection implements Connection {
-  #replyTo: string;
   readonly #socket: AmqpSocket;
   readonly #handlers: ConnectionHandlers;
   readonly #options: AmqpOptions;
-  readonly #replyQueue: string | undefined;
   readonly #isCluster: boolean;
-  /** The channel that requests leave on and answers come in on; absent while it is opened anew. */
-  #caller: MeshChannel | undefined;
+  readonly #callers: CallerChannels;
   /** The channel of confirmed messages, opened when the first one is sent. */
   #publisher: Promise<MeshChannel> | undefined;
   /** The channel of those that may have had theirs closed, and the last of them, which the next one waits for. */
@@ -67,23 +55,17 @@ export class AmqpConnection implements Connection {
     this.#socket = socket;
     this.#handlers = handlers;
     this.#options = options;
-    this.#replyQueue = options.replyQueue;
     this.#isCluster = options.isCluster;
-    this.#replyTo = this.#answersTo;
+    this.#callers = new CallerChannels(socket, options, handlers);
     socket.onflow = () => handlers.onflow();
   }
 
   get replyTo(): string {
-    return this.#replyTo;
-  }
-
-  /** The queue that answers are consumed from. */
-  get #answersTo(): string {
-    return this.#replyQueue ?? DIRECT_REPLY_TO;
+    return this.#callers.replyTo;
   }
 
   get ready(): boolean {
-    return this.#caller !== undefined && this.#socket.blocked === undefined;
+    return this.#callers.isOpen && this.#socket.blocked === undefined;
   }
 
   get blocked(): string | undefined {
@@ -100,7 +82,7 @@ export class AmqpConnection implements Connection {
         if (error.code !== "ACCESS_REFUSED") throw error;
       })
       : undefined;
-    const { channel, opened } = this.#openCaller();
+    const { channel, opened } = this.#callers.open();
     // The client queues what it sends in microtasks, which are all through at the next turn.
     const turn = pipelined ? setTimeout(() => this.#sendEarly(channel)) : undefined;
     try {
@@ -116,33 +98,12 @@ export class AmqpConnection implements Connection {
   #sendEarly(channel: MeshChannel): void {
     this.#handlers.onpipelined({
       replyTo: this.replyTo,
-      send: (message) => this.#sendOn(channel, message),
+      send: (message) => this.#callers.sendOn(channel, message),
     });
   }
 
   send(message: Message): void {
-    if (this.#caller !== undefined) this.#sendOn(this.#caller, message);
-  }
-
-  #sendOn(channel: MeshChannel, message: Message): void {
-    this.#socket.checkSize(message);
-    if (!this.#isCluster) return channel.publish(message, true);
-    channel.confirm(message, true).catch((error: unknown) => {
-      if (error instanceof PublishRefused) this.#replaceCaller(channel, message, error);
-    });
-  }
-
-  /**
-   * A channel that has sent to a queue while it was between two nodes is refused for ever, so a new one is opened,
-   * after a pause in which the queue may find its node.
-   */
-  #replaceCaller(channel: MeshChannel, refused: Message, error: PublishRefused): void {
-    this.#handlers.onrefused(refused);
-    if (this.#caller !== channel) return;
-    this.#caller = undefined;
-    this.#handlers.onflow();
-    const reason = new NuropbTransportError(error.message, { code: "CHANNEL_CLOSED", cause: error });
-    setTimeout(() => channel.onclosed(reason), REPLACE_DELAY);
+    this.#callers.send(message);
   }
 
   async publish(message: Message, mandatory: boolean, source?: SignalSource): Promise<void> {
@@ -197,7 +158,7 @@ export class AmqpConnection implements Connection {
     // All at once: the broker takes them in order, and a refusal closes the channel and so fails the rest.
     await Promise.all(
       declarations.map((declaration) =>
-        this.#socket.method(`to declare ${describe(declaration)}`, () => declareOn(channel, declaration))
+        this.#socket.method(`to declare ${describe(declaration)}`, () => channel.declare(declaration))
       ),
     );
     await this.#socket.method("to close a channel", () => channel.close());
@@ -252,67 +213,6 @@ export class AmqpConnection implements Connection {
     await this.#socket.shutdown();
   }
 
-  /** @param isSecond Whether the channel before this one ended as soon as it was open. */
-  #openCaller(isSecond = false): { channel: MeshChannel; opened: Promise<void> } {
-    const socket = this.#socket;
-    const channel = socket.openChannel();
-    this.#replyTo = this.#answersTo;
-    channel.ondelivery = (message) => {
-      this.#learnReplyTo(channel, message);
-      this.#handlers.onreply(message);
-    };
-    channel.onreturned = (message) => this.#handlers.onreturn(message);
-    let isOpen = false;
-    let early: NuropbTransportError | undefined;
-    const lose = (error: NuropbTransportError) => {
-      // The client closes the channels of a connection before the connection.
-      if (socket.closed || isLost(error)) return;
-      // It may end in the same breath in which the broker confirms it.
-      if (!isOpen) {
-        early = error;
-        return;
-      }
-      isOpen = false;
-      this.#caller = undefined;
-      this.#handlers.onflow();
-      this.#handlers.onreset(error, true);
-      if (!channel.closed) channel.close().catch(() => {});
-      const next = this.#openCaller(early !== undefined);
-      next.opened.catch((reason: NuropbTransportError) => socket.end(reason));
-    };
-    channel.onclosed = lose;
-    const confirmed = this.#isCluster
-      ? socket.method("to confirm requests", () => channel.confirmSelect())
-      : undefined;
-    const declared = this.#replyQueue === undefined ? undefined : socket.method(
-      "to declare the queue for answers",
-      () => declareOn(channel, privateQueue(this.#replyQueue!)),
-    );
-    const options = { noAck: true, exclusive: this.#replyQueue !== undefined };
-    const consumed = consume(socket, channel, this.#answersTo, options, lose);
-    const opened = Promise.all([confirmed, declared, consumed]).then(() => {
-      isOpen = true;
-      if (early !== undefined) {
-        // Once may be chance; over and over it would be a loop without a pause, which a new connection has.
-        if (isSecond) return socket.end(early);
-        return lose(early);
-      }
-      this.#caller = channel;
-      this.#handlers.onflow();
-    });
-    return { channel, opened };
-  }
-
-  /**
-   * The first answer tells the address that the broker makes of direct reply-to for this channel. A request that has
-   * it already passes through as it is, where the broker would write all of its properties anew.
-   */
-  #learnReplyTo(channel: MeshChannel, { routingKey }: Message): void {
-    if (this.#replyTo === DIRECT_REPLY_TO && this.#caller === channel && isDirectReplyTo(routingKey)) {
-      this.#replyTo = routingKey;
-    }
-  }
-
   async #openConfirming(onclosed = () => {}): Promise<MeshChannel> {
     const channel = this.#socket.openChannel();
     channel.onclosed = onclosed;
@@ -327,19 +227,6 @@ function isDeadLetters(declaration: Declaration): boolean {
     ? declaration.name
     : declaration.kind === "binding" && declaration.queue;
   return queue === DEAD_LETTER_QUEUE;
-}
-
-function declareOn(channel: MeshChannel, declaration: Declaration): Promise<unknown> {
-  switch (declaration.kind) {
-    case "exchange":
-      return channel.exchangeDeclare(declaration.name, declaration.type, { durable: true });
-    case "queue": {
-      const { name, durable, exclusive, autoDelete } = declaration;
-      return channel.queueDeclare(name, { durable, exclusive, autoDelete }, declaration.arguments);
-    }
-    case "binding":
-      return channel.queueBind(declaration.queue, declaration.exchange, declaration.routingKey);
-  }
 }
 
 function describe(declaration: Declaration): string {
