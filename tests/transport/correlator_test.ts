@@ -182,8 +182,8 @@ describe("requests that wait for a connection", () => {
     const correlator = new Correlator(2);
     const channel = new Kept();
     correlator.failAll(new Error("closed"));
-    await assert.rejects(soon(correlator.call(request("a"), call(), channel)), { message: "closed" });
-    await assert.rejects(soon(correlator.call(request("b"), call(), undefined)), { message: "closed" });
+    await assert.rejects(soon(ask(correlator, request("a"), call(), channel)), { message: "closed" });
+    await assert.rejects(soon(ask(correlator, request("b"), call(), undefined)), { message: "closed" });
     assert.deepEqual(channel.ids, []);
     assert.equal(correlator.size, 0);
   });
