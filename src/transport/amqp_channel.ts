@@ -8,17 +8,11 @@ import { AMQPChannel } from "@cloudamqp/amqp-client/amqp-channel";
 import { NuropbNotDeliveredError, NuropbTransportError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import type { AmqpSocket } from "./amqp_socket.ts";
+import { Confirms } from "./confirms.ts";
+import type { Confirm } from "./confirms.ts";
 import type { Received } from "./content_reader.ts";
 import type { Declaration } from "./topology.ts";
 import { PublishRefused } from "./transport.ts";
-
-interface Confirm {
-  readonly messageId: string | undefined;
-  readonly resolve: () => void;
-  readonly reject: (error: Error) => void;
-  /** Set when the broker sent the message back, which it does before it confirms it. */
-  returned: boolean;
-}
 
 /** A channel of an {@linkcode AmqpSocket}. */
 export class MeshChannel extends AMQPChannel {
@@ -33,8 +27,7 @@ export class MeshChannel extends AMQPChannel {
   busyUntil = 0;
 
   readonly #socket: AmqpSocket;
-  readonly #confirms = new Map<number, Confirm>();
-  #lastConfirm = 0;
+  readonly #confirms = new Confirms();
   /** Tags of the deliveries that are not settled yet, the first one first: no more than the prefetch. */
   readonly #unsettled = new Set<number>();
   /** Tags of those that the broker is to be told of. */
@@ -65,7 +58,7 @@ export class MeshChannel extends AMQPChannel {
     this.publish(message, mandatory);
     return new Promise((resolve, reject) => {
       const messageId = message.properties.messageId;
-      this.#confirms.set(++this.#lastConfirm, { messageId, resolve, reject, returned: false });
+      this.#confirms.add({ messageId, resolve, reject, returned: false });
     });
   }
 
@@ -76,23 +69,11 @@ export class MeshChannel extends AMQPChannel {
 
   /** The broker took, or refused, one message or all up to it. */
   override publishConfirmed(deliveryTag: number, multiple: boolean, nack: boolean): void {
-    if (!multiple) return this.#settle(deliveryTag, nack);
-    for (const tag of this.#confirms.keys()) {
-      if (tag > deliveryTag) break;
-      this.#settle(tag, nack);
-    }
-  }
-
-  #settle(tag: number, nack: boolean): void {
-    const confirm = this.#confirms.get(tag);
-    if (confirm === undefined) return;
-    this.#confirms.delete(tag);
-    if (nack) {
-      confirm.reject(new PublishRefused());
-    } else if (confirm.returned) {
-      confirm.reject(new NuropbNotDeliveredError("No queue takes the message"));
+    if (multiple) {
+      for (const confirm of this.#confirms.takeUpTo(deliveryTag)) settle(confirm, nack);
     } else {
-      confirm.resolve();
+      const confirm = this.#confirms.take(deliveryTag);
+      if (confirm !== undefined) settle(confirm, nack);
     }
   }
 
@@ -158,8 +139,7 @@ export class MeshChannel extends AMQPChannel {
 
   /** Closes the channel; what waits for its confirm counts as refused. */
   abandon(): void {
-    for (const confirm of this.#confirms.values()) confirm.reject(new PublishRefused());
-    this.#confirms.clear();
+    for (const confirm of this.#confirms.takeAll()) settle(confirm, true);
     if (!this.closed) this.close().catch(() => {});
   }
 
@@ -171,14 +151,10 @@ export class MeshChannel extends AMQPChannel {
 
   /** Whether a message that came back is one whose confirm tells that. */
   #isConfirmed({ properties: { messageId } }: Message): boolean {
-    if (messageId === undefined) return false;
-    for (const confirm of this.#confirms.values()) {
-      if (confirm.messageId === messageId && !confirm.returned) {
-        confirm.returned = true;
-        return true;
-      }
-    }
-    return false;
+    const confirm = messageId === undefined ? undefined : this.#confirms.unreturned(messageId);
+    if (confirm === undefined) return false;
+    confirm.returned = true;
+    return true;
   }
 
   /** The channel ended: by us without an error, else with one. */
@@ -186,12 +162,18 @@ export class MeshChannel extends AMQPChannel {
     const wasOpen = !this.closed;
     super.setClosed(error);
     const reason = error && transportError(error, this.#socket.handshake === "done");
-    for (const confirm of this.#confirms.values()) {
+    for (const confirm of this.#confirms.takeAll()) {
       confirm.reject(reason ?? new NuropbTransportError("The channel was closed", { code: "CLOSED" }));
     }
-    this.#confirms.clear();
     if (wasOpen && reason !== undefined) this.onclosed(reason);
   }
+}
+
+/** Tells a message's sender what the broker did with it. */
+function settle(confirm: Confirm, nack: boolean): void {
+  if (nack) confirm.reject(new PublishRefused());
+  else if (confirm.returned) confirm.reject(new NuropbNotDeliveredError("No queue takes the message"));
+  else confirm.resolve();
 }
 
 const codesByReplyCode: Readonly<Record<string, NuropbTransportError["code"]>> = {
