@@ -106,10 +106,10 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: "services",
-    description: "Services on one mesh, hosted by one process and called in turn",
+    description: "Services on one mesh, hosted by one process: one of them called, and all in turn",
     places: MAIN_PLACES,
     variants: [1, 1000].map((services) =>
-      variant([load("any", 256)], { label: `${services} services`, services })
+      variant([load("request", 256), load("any", 256)], { label: `${services} services`, services })
     ),
   },
 ];
