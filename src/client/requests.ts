@@ -5,7 +5,6 @@
  * @module
  */
 import type { MeshResponse, ServiceDescription } from "../calls.ts";
-import { abortable } from "../deferred.ts";
 import { NuropbMessageError, NuropbTransportError } from "../errors.ts";
 import type { IdSource } from "../ids.ts";
 import { bytesOf } from "../message.ts";
@@ -171,7 +170,7 @@ export class Requests {
     }
     this.#sealing++;
     try {
-      return await abortable(seal(), supervisor.closing);
+      return await seal();
     } finally {
       this.#sealing--;
     }

@@ -101,11 +101,6 @@ export class Supervisor {
     return this.#connection?.ready === true ? this.#connection : undefined;
   }
 
-  /** Aborts when it is closed. */
-  get closing(): AbortSignal {
-    return this.#closing.signal;
-  }
-
   /** How many wait for a connection. */
   get waiting(): number {
     return this.#waiters.size;
