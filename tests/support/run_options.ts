@@ -20,8 +20,8 @@ export function readOptions(): Options {
     options: {
       runtime: { type: "string", default: RUNTIMES.join(",") },
       only: { type: "string", default: "" },
-      // Tests wait more than they compute.
-      jobs: { type: "string", default: `${Math.max(2, Math.floor(navigator.hardwareConcurrency / 2))}` },
+      // Tests wait more than they compute: with as many as that the processors are busy.
+      jobs: { type: "string", default: `${2 * navigator.hardwareConcurrency}` },
     },
   });
   const runtimes = values.runtime.split(",").map((name) => {
