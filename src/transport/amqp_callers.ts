@@ -41,8 +41,8 @@ export class CallerChannels {
   /** That one, and those before it that answers may still come in on. */
   readonly #all = new Set<MeshChannel>();
   #isRenewing = false;
-  #renewals = 0;
-  #renewedAt = -Infinity;
+  #delay = 0;
+  #renewedAt = 0;
 
   constructor(socket: AmqpSocket, options: CallerOptions, handlers: ConnectionHandlers) {
     this.#socket = socket;
@@ -88,9 +88,9 @@ export class CallerChannels {
     this.#handlers.onrefused(message);
     if (this.#isRenewing) return;
     this.#isRenewing = true;
-    const isFirst = performance.now() - this.#renewedAt > LONGEST_DELAY;
-    this.#renewals = isFirst ? 0 : this.#renewals + 1;
-    setTimeout(() => this.#renew(), Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** this.#renewals));
+    const isFirst = Date.now() - this.#renewedAt > LONGEST_DELAY;
+    this.#delay = isFirst ? FIRST_DELAY : Math.min(LONGEST_DELAY, 2 * this.#delay);
+    setTimeout(() => this.#renew(), this.#delay);
   }
 
   /** Has requests leave on a new channel. Answers come in on the one that their requests left on, which stays for them. */
@@ -107,7 +107,7 @@ export class CallerChannels {
       // The one before is there still.
     }
     this.#isRenewing = false;
-    this.#renewedAt = performance.now();
+    this.#renewedAt = Date.now();
     this.#handlers.onflow();
   }
 
