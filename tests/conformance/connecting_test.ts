@@ -30,9 +30,9 @@ for (const { name, url } of urls()) {
     it("tries the urls of a list in turn until one answers", async () => {
       const [refused, silent] = [await closedPort(), await opening(listen())];
       const list = [urlOf(refused), urlOf(silent.port), url, urlOf(refused)];
-      const mesh = await opening(connect(list, { connectTimeout: 300 }));
+      const mesh = await opening(connect(list, { connectTimeout: 1_500 }));
       const target = uniqueName("service");
-      await opening(serve({ work: () => "done" }, { url: list, name: target, connectTimeout: 300 }));
+      await opening(serve({ work: () => "done" }, { url: list, name: target, connectTimeout: 1_500 }));
       assert.equal(await mesh.request(target, "work"), "done");
     });
 

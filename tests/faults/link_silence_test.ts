@@ -12,7 +12,7 @@ const url = rabbitmqUrl();
 /** In ms. RabbitMQ counts in whole seconds. */
 const HEARTBEAT = 1_000;
 /** What timers take on a busy machine, in ms. */
-const MARGIN = 300;
+const MARGIN = 500;
 const TWO_BEATS = 2 * HEARTBEAT + MARGIN;
 /** RabbitMQ looks once a beat, and has to find silence twice. */
 const BROKERS_NOTICE = 3 * HEARTBEAT + MARGIN;
