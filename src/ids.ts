@@ -6,6 +6,15 @@
 
 const digits = new TextEncoder().encode("0123456789abcdef");
 
+/**
+ * One identifier, where there is no need of many at once. Not `crypto.randomUUID`: pages have that in secure contexts
+ * alone, which plain http is not.
+ */
+export function randomId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 /** Makes identifiers of 128 random bits as 32 hex digits. One call for random bytes serves 256 of them. */
 export class IdSource {
   readonly #pool = new Uint8Array(4096);

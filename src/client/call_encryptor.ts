@@ -30,6 +30,8 @@ export class CallEncryptor {
     let key = this.#publicKeys.get(publicKey);
     if (key === undefined) {
       key = importPublicKey(publicKey).catch((cause: unknown) => {
+        // Such as that a page has no WebCrypto, which is no fault of the key's.
+        if (!(cause instanceof NuropbMessageError)) throw cause;
         throw new NuropbMessageError(`Nothing can be encrypted to ${name}: its public key cannot be used`, {
           cause,
         });

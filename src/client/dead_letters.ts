@@ -5,6 +5,7 @@
  */
 import type { DeadLetter } from "../calls.ts";
 import { NuropbMessageError, NuropbNotDeliveredError, NuropbTransportError } from "../errors.ts";
+import { randomId } from "../ids.ts";
 import { bytesOf } from "../message.ts";
 import type { Message } from "../message.ts";
 import type { Delivery } from "../transport/transport.ts";
@@ -58,7 +59,7 @@ export function deadLetterOf(delivery: Delivery, publish: PublishTo, isGivenBack
     }
     // Through the default exchange, straight to that queue: other listeners of an event had it already. Under a new
     // id, for the same event may be replayed to several of them at once.
-    const messageId = crypto.randomUUID();
+    const messageId = randomId();
     await publish({
       exchange: "",
       routingKey: queue,

@@ -4,6 +4,7 @@
  * @module
  */
 import { NuropbMessageError, NuropbValidationError, toRemote } from "../errors.ts";
+import { randomId } from "../ids.ts";
 import { bytesOf } from "../message.ts";
 import type { Body } from "../message.ts";
 import { invalid } from "../options.ts";
@@ -75,7 +76,7 @@ export function stringifyRead(value: unknown): string {
   try {
     return JSON.stringify(value);
   } catch {
-    const mark = crypto.randomUUID();
+    const mark = randomId();
     return JSON.stringify(value, (_key, item: unknown) => typeof item === "bigint" ? `${mark}${item}` : item)
       .replaceAll(new RegExp(`"${mark}(-?\\d+)"`, "g"), "$1");
   }
@@ -157,7 +158,7 @@ const wordOrNumber = /(?:-?\bInfinity\b|\bNaN\b|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?
 /** Parses what `JSON.parse` alone does not: such tokens are marked as strings, and read from there. */
 function parseSpecials(text: string, integers: Integers): unknown {
   // Unguessable, so that no text of the message can pass for a mark.
-  const mark = crypto.randomUUID();
+  const mark = randomId();
   const isSpecial = (token: string) =>
     bareWord.test(token) ||
     (integers === "bigint" && /^-?[1-9]\d*$/.test(token) && !Number.isSafeInteger(Number(token)));

@@ -6,18 +6,20 @@
 import assert from "node:assert/strict";
 import type { Page } from "playwright-core";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { publishRaw } from "../conformance/support_raw.ts";
 import { eventually, signal, stage, take, within } from "../conformance/stage.ts";
 import { startFaultProxy } from "../faults/fault_proxy.ts";
-import { rabbitmqUrl, tool, uniqueName } from "../support/env.ts";
+import { managementUrl, rabbitmqUrl, tool, uniqueName } from "../support/env.ts";
 import { splitBundle } from "./bundle.ts";
-import { type PageHost, startChromium } from "./chromium.ts";
+import { INSECURE_HOST, type PageHost, startChromium } from "./chromium.ts";
 import type { steps } from "./page.ts";
 import { startWebsockify, type WebSocketRelay } from "./websockify.ts";
 
 type Steps = typeof steps;
 
 const url = rabbitmqUrl() ?? "";
-const isPossible = url !== "" && tool("chromium") !== undefined && tool("websockify") !== undefined;
+const isPossible = url !== "" && managementUrl() !== undefined && tool("chromium") !== undefined &&
+  tool("websockify") !== undefined;
 
 (isPossible ? describe : describe.skip)("a page", () => {
   const open = stage(url);
@@ -43,8 +45,8 @@ const isPossible = url !== "" && tool("chromium") !== undefined && tool("websock
   ): Promise<Awaited<ReturnType<Steps[Name]>>> => page.evaluate(`${step}(...${JSON.stringify(args)})`);
 
   /** A page that is on the mesh. */
-  const onMesh = async (options = {}, to = relay.url) => {
-    const page = await chromium.open(modules);
+  const onMesh = async (options = {}, to = relay.url, host?: string) => {
+    const page = await chromium.open(modules, host);
     assert.equal(await run(page, "open", to, options), null);
     return page;
   };
@@ -166,6 +168,52 @@ const isPossible = url !== "" && tool("chromium") !== undefined && tool("websock
     await using page = await onMesh({ heartbeat: 1_000 });
     await new Promise((resolve) => setTimeout(resolve, 8_000));
     assert.deepEqual(await run(page, "states"), ["open"]);
+  });
+
+  describe("that came by plain http", () => {
+    const insecure = async (options = {}) => {
+      const page = await onMesh(options, relay.url, INSECURE_HOST);
+      assert.equal(await page.evaluate("isSecureContext"), false);
+      return page;
+    };
+
+    it("asks a service, and reads what Python writes and integers as they are", async () => {
+      const topic = uniqueName("events");
+      const service = await open.service({ hello: () => "hello" });
+      await using page = await insecure({ integers: "bigint" });
+      assert.equal(await run(page, "request", service.name, "hello", {}), "hello");
+      await run(page, "subscribe", topic);
+      const event = "[NaN, -Infinity, 9007199254740993]";
+      const body =
+        `{"tag": "event", "topic": "${topic}", "event": ${event}, "context": {}, "correlation_id": "c"}`;
+      await publishRaw(url, "event", topic, body);
+      await eventually(() => run(page, "events"), (events) => events.length > 0);
+      assert.deepEqual(await run(page, "events"), [[NaN, -Infinity, 9007199254740993n]]);
+    });
+
+    it("sends dead letters back", async () => {
+      const told: unknown[] = [];
+      const service = await open.service({
+        tell(params: unknown) {
+          told.push(params);
+          if (told.length === 1) throw new Error("not now");
+        },
+      });
+      await using page = await insecure();
+      await run(page, "command", service.name, "tell", { a: 1 });
+      await run(page, "replay");
+      await eventually(() => told, ({ length }) => length === 2);
+      assert.deepEqual(told, [{ a: 1 }, { a: 1 }]);
+    });
+
+    it("is told that encryption wants https", async () => {
+      const service = await open.service({ open: () => true }, { methods: { open: { encrypted: true } } });
+      await using page = await insecure();
+      await assert.rejects(
+        run(page, "request", service.name, "open", {}),
+        /crypto\.subtle: serve the page over https/,
+      );
+    });
   });
 
   it("cannot use TCP, and is told what to use", async () => {

@@ -13,11 +13,19 @@ export interface PageHost extends AsyncDisposable {
   /**
    * Opens a page with nothing but the module `module.js`, which may import the others. What that puts on `globalThis`,
    * `page.evaluate` finds.
+   *
+   * @param host Where the page says to be from. Default: 127.0.0.1
    */
-  open(modules: ReadonlyMap<string, string>): Promise<Page>;
+  open(modules: ReadonlyMap<string, string>, host?: string): Promise<Page>;
   /** Opens the page at an address. Fails when its script does. */
   visit(address: string): Promise<Page>;
 }
+
+/**
+ * A name of this machine that browsers do not know for one. By plain http a page from there is in no secure context,
+ * as one from 127.0.0.1 is.
+ */
+export const INSECURE_HOST = "insecure.test";
 
 const PAGE = `<!doctype html><title>Test</title><script type="module" src="module.js"></script>`;
 
@@ -34,7 +42,11 @@ export async function startChromium(): Promise<PageHost> {
   // Chromium's own sandbox does not work for root, which the user of a CI machine is.
   const browser: Browser = await chromium.launch({
     executablePath: tool("chromium") ?? "",
-    args: ["--no-sandbox", "--disable-dev-shm-usage"],
+    args: [
+      "--no-sandbox",
+      "--disable-dev-shm-usage",
+      `--host-resolver-rules=MAP ${INSECURE_HOST} 127.0.0.1`,
+    ],
   });
   const visit = async (address: string) => {
     const page = await browser.newPage();
@@ -47,13 +59,13 @@ export async function startChromium(): Promise<PageHost> {
   let opened = 0;
   return {
     visit,
-    open(modules) {
+    open(modules, host = "127.0.0.1") {
       const folder = `/${++opened}/`;
       files.set(folder, { type: "text/html; charset=utf-8", text: PAGE });
       for (const [name, text] of modules) {
         files.set(`${folder}${name}`, { type: "text/javascript; charset=utf-8", text });
       }
-      return visit(`http://127.0.0.1:${port}${folder}`);
+      return visit(`http://${host}:${port}${folder}`);
     },
     async [Symbol.asyncDispose]() {
       await browser.close();

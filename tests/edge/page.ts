@@ -35,6 +35,13 @@ export const steps = {
     })();
     await subscription.ready;
   },
+  /** Sends the next dead letter back to where it was. */
+  async replay(): Promise<void> {
+    for await (const letter of mesh.deadLetters()) {
+      await letter.replay();
+      break;
+    }
+  },
   events: (): readonly unknown[] => events,
   /** The states since the mesh was opened, the one of now at the end. */
   states: (): readonly string[] => [...states, mesh.status.state],

@@ -103,11 +103,11 @@ describe("integers that are read exactly", () => {
   });
 
   it("do not let a text of the message pass for one", () => {
-    const uuid = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/;
-    const mark = crypto.randomUUID();
+    const id = /[0-9a-f]{32}/;
+    const mark = crypto.randomUUID().replaceAll("-", "");
     const value = exactly(`["${mark}9007199254740993", 9007199254740993]`);
     assert.deepEqual(value, [`${mark}9007199254740993`, 9007199254740993n]);
-    assert.doesNotMatch(write(exactly('{"a": 9007199254740993, "b": NaN}')), uuid);
+    assert.doesNotMatch(write(exactly('{"a": 9007199254740993, "b": NaN}')), id);
   });
 
   it("cannot reach a prototype", () => {
