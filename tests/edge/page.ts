@@ -7,6 +7,7 @@ import { connect, type ConnectOptions, type Mesh, NuropbException } from "@nurop
 
 let mesh: Mesh;
 const states: string[] = [];
+let lost: { at: number; reason: string } | null = null;
 const events: unknown[] = [];
 
 /** The steps; each is called by its name, with JSON. */
@@ -19,7 +20,10 @@ export const steps = {
       if (!(error instanceof NuropbException)) throw error;
       return { code: error.code, message: error.message };
     }
-    mesh.addEventListener("status", ({ detail }) => void states.push(detail.state));
+    mesh.addEventListener("status", ({ detail }) => {
+      states.push(detail.state);
+      if (detail.state === "waiting") lost = { at: Date.now(), reason: detail.error.message };
+    });
     return null;
   },
   request: (service: string, method: string, params: object, encrypted?: boolean): Promise<unknown> =>
@@ -45,6 +49,8 @@ export const steps = {
   events: (): readonly unknown[] => events,
   /** The states since the mesh was opened, the one of now at the end. */
   states: (): readonly string[] => [...states, mesh.status.state],
+  /** When the connection was lost last, in ms since the epoch, and why. */
+  lost: (): { at: number; reason: string } | null => lost,
   /** So many requests at once: how many got their own answer, and how many any or an error. */
   async burst(service: string, count: number): Promise<{ right: number; settled: number }> {
     const answers = await Promise.allSettled(
