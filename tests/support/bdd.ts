@@ -28,7 +28,7 @@ interface Group {
 /** Hands one test to the runtime's own runner. */
 type Register = (name: string, test: Step, skipped: boolean) => void;
 
-/** How long a test or a hook may take, so that nothing hangs. */
+/** How long a test or a hook may take, unless it says more, so that nothing hangs. */
 const STEP_TIMEOUT_MS = 60_000;
 
 /** The runner's own timeout: above what a test with its hooks can take, as the one here says more. */
@@ -53,13 +53,13 @@ export function describe(name: string, body: () => void): void {
 /** A group that is listed, but not run. */
 describe.skip = (name: string, body: () => void): void => group(name, body, true);
 
-/** A test. */
-export function it(sentence: string, body: Step): void {
-  add(sentence, body, current?.skipped ?? false);
+/** A test, and how long it may take if that is more than a minute: for one whose point is that time passes. */
+export function it(sentence: string, body: Step, timeoutMs: number = STEP_TIMEOUT_MS): void {
+  add(sentence, body, current?.skipped ?? false, timeoutMs);
 }
 
 /** A test that is listed, but not run. */
-it.skip = (sentence: string, body: Step): void => add(sentence, body, true);
+it.skip = (sentence: string, body: Step): void => add(sentence, body, true, STEP_TIMEOUT_MS);
 
 /** Runs once, before the first test of the group. */
 export const beforeAll = (step: Step): void => addHook("beforeAll", step);
@@ -87,13 +87,17 @@ function group(name: string, body: () => void, skipped: boolean): void {
   }
 }
 
-function add(sentence: string, body: Step, skipped: boolean): void {
+function add(sentence: string, body: Step, skipped: boolean, timeoutMs: number): void {
   const groups = lineage(current);
   if (!skipped) {
     remaining++;
     for (const group of groups) group.remaining++;
   }
-  register([...groups.map((group) => group.name), sentence].join(" > "), () => run(groups, body), skipped);
+  register(
+    [...groups.map((group) => group.name), sentence].join(" > "),
+    () => run(groups, body, timeoutMs),
+    skipped,
+  );
 }
 
 function addHook(hook: Hook, step: Step): void {
@@ -107,7 +111,7 @@ function lineage(group: Group | undefined): Group[] {
   return group === undefined ? [] : [...lineage(group.parent), group];
 }
 
-async function run(groups: Group[], body: Step): Promise<void> {
+async function run(groups: Group[], body: Step, timeoutMs: number): Promise<void> {
   const inwards = (hook: Hook) => groups.flatMap((group) => group.hooks[hook]);
   const outwards = groups.toReversed();
   const failures: unknown[] = [];
@@ -120,7 +124,11 @@ async function run(groups: Group[], body: Step): Promise<void> {
   };
   await attempt(async () => {
     for (const group of groups) await (group.opened ??= inOrder(group.hooks.beforeAll));
-    await attempt(() => inOrder([...inwards("beforeEach"), body, () => settle()]));
+    await attempt(async () => {
+      await inOrder(inwards("beforeEach"));
+      await inTime(body, timeoutMs);
+      await settle();
+    });
     for (const group of outwards) {
       for (const step of group.hooks.afterEach) await attempt(() => inTime(step));
     }
@@ -143,11 +151,11 @@ async function inOrder(steps: readonly Step[]): Promise<void> {
   for (const step of steps) await inTime(step);
 }
 
-async function inTime(step: Step): Promise<void> {
+async function inTime(step: Step, timeoutMs: number = STEP_TIMEOUT_MS): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_resolve, reject) => {
-    const fail = () => reject(new Error(`Not done within ${STEP_TIMEOUT_MS / 1000} s`));
-    timer = setTimeout(fail, STEP_TIMEOUT_MS);
+    const fail = () => reject(new Error(`Not done within ${timeoutMs / 1000} s`));
+    timer = setTimeout(fail, timeoutMs);
   });
   try {
     await Promise.race([step(), late]);
