@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import type { Page } from "playwright-core";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { selfSigned } from "../security/certificates.ts";
 import { publishRaw } from "../conformance/support_raw.ts";
 import { eventually, signal, stage, take, within } from "../conformance/stage.ts";
 import { type FaultProxy, startFaultProxy } from "../faults/fault_proxy.ts";
@@ -26,13 +27,15 @@ const isPossible = url !== "" && managementUrl() !== undefined && tool("chromium
 
 (isPossible ? describe : describe.skip)("a page", () => {
   const open = stage(url);
+  const subject = { commonName: "127.0.0.1", hosts: ["127.0.0.1"] };
+  const certificate = selfSigned(subject);
   let relay: WebSocketRelay;
   let chromium: PageHost;
   let modules: ReadonlyMap<string, string>;
 
   beforeAll(async () => {
     modules = await splitBundle("tests/edge/page.ts");
-    [relay, chromium] = await Promise.all([startWebsockify(url), startChromium()]);
+    [relay, chromium] = await Promise.all([startWebsockify(url), startChromium(certificate)]);
   });
 
   afterAll(async () => {
@@ -165,6 +168,18 @@ const isPossible = url !== "" && managementUrl() !== undefined && tool("chromium
     } finally {
       await own.stop();
     }
+  });
+
+  it("goes over wss: to a relay whose certificate the browser trusts, and to no other", async () => {
+    const service = await open.service({ hello: () => "hello" });
+    await using secure = await startWebsockify(url, { certificate });
+    assert.match(secure.url, /^wss:/);
+    await using page = await onMesh({}, secure.url);
+    assert.equal(await run(page, "request", service.name, "hello", {}), "hello");
+
+    await using impostor = await startWebsockify(url, { certificate: selfSigned(subject) });
+    await using other = await chromium.open(modules);
+    assert.equal((await run(other, "open", impostor.url))?.code, "CONNECT_FAILED");
   });
 
   it("stays connected over many heartbeats without a message", async () => {

@@ -3,9 +3,11 @@
  *
  * @module
  */
+import { createHash, X509Certificate } from "node:crypto";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type Browser, chromium, type Page } from "playwright-core";
+import type { Certificate } from "../security/certificates.ts";
 import { tool } from "../support/env.ts";
 
 /** A browser that opens pages with a module in them. */
@@ -29,8 +31,13 @@ export const INSECURE_HOST = "insecure.test";
 
 const PAGE = `<!doctype html><title>Test</title><script type="module" src="module.js"></script>`;
 
-/** Starts the browser. */
-export async function startChromium(): Promise<PageHost> {
+/**
+ * Starts the browser.
+ *
+ * @param trusted A certificate that it is to trust. It reads no file of authorities, but takes the digest of the key
+ *   that it is not to find fault with; with all others it does.
+ */
+export async function startChromium(trusted?: Certificate): Promise<PageHost> {
   const files = new Map<string, { type: string; text: string }>();
   const server = createServer(({ url = "" }, response) => {
     const file = files.get(url);
@@ -46,6 +53,7 @@ export async function startChromium(): Promise<PageHost> {
       "--no-sandbox",
       "--disable-dev-shm-usage",
       `--host-resolver-rules=MAP ${INSECURE_HOST} 127.0.0.1`,
+      ...(trusted === undefined ? [] : [`--ignore-certificate-errors-spki-list=${keyDigest(trusted)}`]),
     ],
   });
   const visit = async (address: string) => {
@@ -73,4 +81,10 @@ export async function startChromium(): Promise<PageHost> {
       await new Promise((resolve) => server.close(resolve));
     },
   };
+}
+
+/** As Chromium names a key. */
+function keyDigest({ cert }: Certificate): string {
+  const key = new X509Certificate(cert).publicKey.export({ type: "spki", format: "der" });
+  return createHash("sha256").update(key).digest("base64");
 }

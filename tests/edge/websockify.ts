@@ -3,6 +3,10 @@
  *
  * @module
  */
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Certificate } from "../security/certificates.ts";
 import { type Daemon, startDaemon } from "../support/daemon.ts";
 import { tool } from "../support/env.ts";
 import { accepts, freePorts } from "../support/ports.ts";
@@ -22,8 +26,8 @@ export interface WebSocketRelay extends AsyncDisposable {
 
 /** How the relay is to listen. */
 export interface RelayOptions {
-  /** Files of a certificate and its key, for `wss:`. */
-  readonly certificate?: { readonly cert: string; readonly key: string };
+  /** What it shows, for `wss:`. */
+  readonly certificate?: Certificate;
   /** Host name in the url. Default: 127.0.0.1 */
   readonly host?: string;
 }
@@ -32,10 +36,16 @@ export interface RelayOptions {
 export async function startWebsockify(broker: string, options: RelayOptions = {}): Promise<WebSocketRelay> {
   const [port] = await freePorts(1);
   const { certificate } = options;
-  const mode = certificate === undefined
+  let folder: string | undefined;
+  const mode = async () => {
     // Threads, and not processes, which would outlive the one that is ended here; they have no TLS.
-    ? ["--libserver"]
-    : [`--cert=${certificate.cert}`, `--key=${certificate.key}`, "--ssl-only"];
+    if (certificate === undefined) return ["--libserver"];
+    folder = await mkdtemp(join(tmpdir(), "nuropb-wss-"));
+    const [cert, key] = [join(folder, "cert.pem"), join(folder, "key.pem")];
+    await writeFile(cert, certificate.cert);
+    await writeFile(key, certificate.key);
+    return [`--cert=${cert}`, `--key=${key}`, "--ssl-only"];
+  };
   const urlFor = (of: string) => {
     const { username, password, pathname } = new URL(of);
     const authority = `${username}:${password}@${options.host ?? "127.0.0.1"}:${port}`;
@@ -49,7 +59,7 @@ export async function startWebsockify(broker: string, options: RelayOptions = {}
     async start() {
       daemon = startDaemon(
         tool("websockify") ?? "",
-        [...mode, `127.0.0.1:${port}`, new URL(broker).host],
+        [...await mode(), `127.0.0.1:${port}`, new URL(broker).host],
         {},
       );
       await eventually(() => accepts(port), (accepted) => accepted);
@@ -57,6 +67,8 @@ export async function startWebsockify(broker: string, options: RelayOptions = {}
     async stop() {
       await daemon?.[Symbol.asyncDispose]();
       daemon = undefined;
+      if (folder !== undefined) await rm(folder, { recursive: true });
+      folder = undefined;
     },
     [Symbol.asyncDispose]: () => relay.stop(),
   };

@@ -130,13 +130,22 @@ interface StartOptions {
   });
 
   it("goes over a WebSocket relay too", async () => {
-    const relay = await startWebsockify(url);
-    try {
-      await using workerd = await start(relay.url);
-      assert.equal(await (await workerd.fetch("/?name=Ann")).json(), "hello Ann", workerd.output());
-    } finally {
-      await relay.stop();
-    }
+    await using relay = await startWebsockify(url);
+    await using workerd = await start(relay.url);
+    assert.equal(await (await workerd.fetch("/?name=Ann")).json(), "hello Ann", workerd.output());
+  });
+
+  it("goes over wss: to a relay whose certificate it trusts, and to no other", async () => {
+    const authority = new Authority("the tests");
+    const certificate = authority.issue({ commonName: "localhost", hosts: ["localhost"] });
+    await using relay = await startWebsockify(url, { certificate, host: "localhost" });
+    assert.match(relay.url, /^wss:/);
+    await using trusting = await start(relay.url, { authority: authority.cert });
+    assert.equal(await (await trusting.fetch("/?name=Ann")).json(), "hello Ann", trusting.output());
+
+    await using distrustful = await start(relay.url, { authority: new Authority("somebody else").cert });
+    const refused = await (await distrustful.fetch("/?name=Ann")).json();
+    assert.equal(refused.code, "CONNECT_FAILED", refused.message);
   });
 
   it("refuses certificates of yours rather than leave them out", async () => {
