@@ -142,7 +142,7 @@ describe("a lazy mesh that does not get its connection", () => {
       const silent = await listen();
       opened.push(silent);
       const list = [urlOf(await closedPort()), urlOf(silent.port), url];
-      const mesh = await connect(list, { lazy: true, connectTimeout: 200 });
+      const mesh = await connect(list, { lazy: true, connectTimeout: 1_500 });
       opened.push(mesh);
       await within(mesh.ready());
       assert.equal(mesh.status.state, "open");
