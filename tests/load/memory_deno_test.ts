@@ -25,6 +25,6 @@ if (url !== undefined) {
           assert.ok(growth <= ALLOWED_GROWTH, `the ${role}'s ${kind} memory: ${shown}`);
         }
       }
-    });
+    }, 180_000);
   });
 }

@@ -19,6 +19,7 @@ import { accepts, freePorts } from "./ports.ts";
 const SCRIPTS = "/usr/lib/rabbitmq/bin";
 
 const START_TIMEOUT_MS = 90_000;
+const START_ATTEMPTS = 3;
 
 /** One node, which can be ended and started again: it keeps its name, its ports and its files. */
 export interface RabbitmqNode extends Broker {
@@ -144,14 +145,19 @@ async function makeNode(
     port,
     managementUrl,
     async start() {
-      const current = server ??= startDaemon(`${SCRIPTS}/rabbitmq-server`, [], env);
-      let ended = false;
-      void current.ended.then(() => ended = true);
-      // The listener for AMQP is the last thing that the server opens.
-      await until(() => {
-        if (ended) throw new Error(`RabbitMQ did not start:\n${current.output().slice(-4_000)}`);
-        return accepts(port);
-      });
+      for (let attempt = 1;; attempt++) {
+        const current = server ??= startDaemon(`${SCRIPTS}/rabbitmq-server`, [], env);
+        let ended = false;
+        void current.ended.then(() => ended = true);
+        // The listener for AMQP is the last thing that the server opens.
+        await until(async () => ended || await accepts(port));
+        if (!ended) return;
+        await end();
+        // Another test may have had one of its ports for a moment, as they were free while the server was away.
+        if (attempt === START_ATTEMPTS) {
+          throw new Error(`RabbitMQ did not start:\n${current.output().slice(0, 4_000)}`);
+        }
+      }
     },
     kill: end,
     signal: (signal) => server?.signal(signal),
