@@ -56,7 +56,12 @@ async function openOnce(
     });
   });
   const socket = new AmqpSocket(byteSocket, options);
-  const abort = () => socket.end();
+  let goodbye: Promise<void> | undefined;
+  const abort = () => {
+    // An owner who has had an answer already may close what is not set up in all its parts yet.
+    if (socket.handshake === "done" && isClosed(signal.reason)) goodbye = socket.shutdown();
+    else socket.end();
+  };
   signal.addEventListener("abort", abort);
   try {
     const connection = new AmqpConnection(socket, options, handlers);
@@ -64,6 +69,7 @@ async function openOnce(
     return connection;
   } catch (failure) {
     const error: unknown = signal.aborted ? signal.reason : failure;
+    await goodbye;
     socket.end();
     if (pipelined) {
       // A broker that closed the connection itself has not taken what was sent with the handshake.
@@ -90,6 +96,11 @@ async function openOnce(
   } finally {
     signal.removeEventListener("abort", abort);
   }
+}
+
+/** Whether an attempt ends because its mesh is closed. */
+function isClosed(reason: unknown): boolean {
+  return reason instanceof NuropbTransportError && reason.code === "CLOSED";
 }
 
 /** Whether a broker may only have disliked to be told everything at once. */

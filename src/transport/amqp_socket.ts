@@ -273,7 +273,13 @@ export class AmqpSocket extends AMQPBaseClient {
   }
 
   /** Says goodbye and closes. Never rejects. */
-  async shutdown(): Promise<void> {
+  shutdown(): Promise<void> {
+    return this.#goodbye ??= this.#sayGoodbye();
+  }
+
+  #goodbye: Promise<void> | undefined;
+
+  async #sayGoodbye(): Promise<void> {
     if (this.#ended !== undefined) return;
     this.#output.settle();
     let timer: ReturnType<typeof setTimeout> | undefined;

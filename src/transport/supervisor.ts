@@ -55,6 +55,8 @@ const LONGEST_UNREACHED_DELAY = 2_000;
 const STEADY = 1_000;
 /** How many connections may be lost over setting up a new consumer before its owner is told. */
 const SETUP_ATTEMPTS = 5;
+/** How long an attempt may take to end that is given up, in ms. */
+const GIVE_UP_TIMEOUT = 2_000;
 
 /** Holds at most one open {@linkcode Connection}. */
 export class Supervisor {
@@ -67,6 +69,8 @@ export class Supervisor {
   #closed: Promise<void> | undefined;
   #status: MeshStatus = { state: "connecting", attempt: 1 };
   #connection: Connection | undefined;
+  /** The last attempt to open one, which may be under way. */
+  #attempt: Promise<void> | undefined;
   /** They look again when a connection takes messages, or none ever will. */
   readonly #waiters = new Waiters();
   #nextBroker = 0;
@@ -116,7 +120,7 @@ export class Supervisor {
     for (let left = this.#brokers.length; left > 0; left--) {
       try {
         const timeout = Math.ceil((deadline - performance.now()) / left);
-        return await this.#connect(timeout, signal, this.#handlers.onpipelined);
+        return await (this.#attempt = this.#connect(timeout, signal, this.#handlers.onpipelined));
       } catch (error) {
         // Its owner may have closed it meanwhile.
         this.#closing.signal.throwIfAborted();
@@ -222,7 +226,9 @@ export class Supervisor {
     this.#waiters.wake();
     const connection = this.#connection;
     this.#connection = undefined;
-    await connection?.close();
+    // One that is being opened says goodbye, too.
+    const givenUp = withDeadline(GIVE_UP_TIMEOUT, undefined, () => closed, async () => await this.#attempt);
+    await Promise.allSettled([connection?.close(), givenUp]);
     this.#transition({ state: "closed" });
   }
 
@@ -341,7 +347,7 @@ export class Supervisor {
       await sleep(delay, this.#closing.signal);
       this.#transition({ state: "connecting", attempt });
       try {
-        await this.#connect(this.#connectTimeout);
+        await (this.#attempt = this.#connect(this.#connectTimeout));
         this.#logger.info("connected to the broker again", { attempt });
         return;
       } catch (reason) {

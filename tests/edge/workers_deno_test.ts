@@ -13,6 +13,7 @@ import { Authority } from "../security/certificates.ts";
 import { tlsRelay } from "../security/tls_relay.ts";
 import { managementUrl, rabbitmqUrl, tool, uniqueName } from "../support/env.ts";
 import { bundle } from "./bundle.ts";
+import { startFarewellRelay } from "./farewell_relay.ts";
 import { startWebsockify } from "./websockify.ts";
 import { startWorkerd, type Workerd } from "./workerd.ts";
 
@@ -86,8 +87,9 @@ interface StartOptions {
     assert.equal(flights - before, 1);
   });
 
-  it("leaves no connection behind when it is called 1 000 times", async () => {
-    await using workerd = await start(url);
+  it("leaves no connection behind when it is called 1 000 times, each having said goodbye", async () => {
+    await using relay = await startFarewellRelay(url);
+    await using workerd = await start(relay.url);
     const names = Array.from({ length: 1_000 }, (_, index) => `${index}`);
     const next = names.values();
     const answers: unknown[] = [];
@@ -97,6 +99,9 @@ interface StartOptions {
     await Promise.all(Array.from({ length: 10 }, call));
     assert.deepEqual(new Set(answers), new Set(names.map((name) => `hello ${name}`)));
     await eventually(connections, (count) => count === 0, 20_000);
+    // The runtime closes what a request leaves open, too, but only its sockets.
+    await eventually(relay.counts, ({ open }) => open === 0);
+    assert.deepEqual(relay.counts(), { opened: 1_000, open: 0, goodbyes: 1_000 });
   });
 
   it("leaves none behind either when whoever asked goes away before the answer", async () => {

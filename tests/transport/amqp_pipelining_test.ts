@@ -65,6 +65,15 @@ describe("a pipelined handshake", () => {
     await mesh.close();
   });
 
+  it("says goodbye to the broker if it is closed after its first answer, before all is set up", async () => {
+    await using broker = await FakeBroker.start();
+    broker.on("exchange.declare", () => {});
+    const { mesh, answer } = await early(broker.url);
+    assert.equal(await soon(answer), "pong");
+    await soon(mesh.close());
+    assert.equal(broker.session.all("connection.close").length, 1);
+  });
+
   it("tells which library connects", async () => {
     await using broker = await FakeBroker.start();
     await using _mesh = await connect(broker.url);
