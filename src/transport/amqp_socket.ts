@@ -68,6 +68,7 @@ export class AmqpSocket extends AMQPBaseClient {
   readonly #input: FrameReader;
   readonly #writer: ContentWriter;
   #ended: { readonly error: NuropbTransportError } | undefined;
+  #goodbye: Promise<void> | undefined;
   #heartbeatTimer: ReturnType<typeof setInterval> | undefined;
   #received = true;
   #silentTicks = 0;
@@ -276,8 +277,6 @@ export class AmqpSocket extends AMQPBaseClient {
   shutdown(): Promise<void> {
     return this.#goodbye ??= this.#sayGoodbye();
   }
-
-  #goodbye: Promise<void> | undefined;
 
   async #sayGoodbye(): Promise<void> {
     if (this.#ended !== undefined) return;

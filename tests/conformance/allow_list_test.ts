@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { EventEmitter } from "node:events";
 import { method, NuropbHandlingError } from "@nuropb/mesh";
 import type { Context } from "@nuropb/mesh";
 import { describe, it } from "@std/testing/bdd";
@@ -162,13 +161,6 @@ for (const { name, url } of urls()) {
           own() {}
         })(),
         ["abort"],
-      ],
-      [
-        "an EventEmitter",
-        new (class Emitter extends EventEmitter {
-          own() {}
-        })(),
-        ["emit", "on", "removeAllListeners"],
       ],
     ];
     for (const [what, instance, members] of builtIn) {
