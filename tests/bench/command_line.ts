@@ -21,7 +21,7 @@ export interface Wanted {
 
 const QUICK_NAMES: readonly string[] = ["ours", "limit", "limit-wire"];
 const QUICK_TIMING: Timing = { rounds: 3, opening: 1_000, warmUp: 200, duration: 700 };
-const FULL_TIMING: Timing = { rounds: 3, opening: 1_000, warmUp: 1_000, duration: 3_000 };
+const FULL_TIMING: Timing = { rounds: 3, opening: 1_000, warmUp: 500, duration: 1_000 };
 
 /** Reads the command line; throws a TypeError that says what is wrong with it. */
 export function readCommandLine(): Wanted {

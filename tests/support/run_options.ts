@@ -20,8 +20,8 @@ export function readOptions(): Options {
     options: {
       runtime: { type: "string", default: RUNTIMES.join(",") },
       only: { type: "string", default: "" },
-      // Tests wait more than they compute: with as many as that the processors are busy.
-      jobs: { type: "string", default: `${2 * navigator.hardwareConcurrency}` },
+      // Tests wait more than they compute.
+      jobs: { type: "string", default: `${navigator.hardwareConcurrency + 1}` },
     },
   });
   const runtimes = values.runtime.split(",").map((name) => {
