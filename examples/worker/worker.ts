@@ -48,7 +48,10 @@ interface State {
   readonly storage: { setAlarm(time: number): Promise<void> };
 }
 
-/** How often the object is called, so that it is not put away for being idle, in ms. */
+/**
+ * How often the object is called, in ms. Its connection keeps it from being put away for being idle, but not for ever,
+ * and not when it is to move to another machine.
+ */
 const ALARM_INTERVAL = 5_000;
 
 /** A Durable Object that hosts the service from its first request on. */
@@ -67,10 +70,16 @@ export class Greeter {
     return new Response("The greeter is there\n");
   }
 
-  /** Comes again and again, to a new object too if this one is gone. */
+  /** Comes again and again, to a new object if this one is gone. */
   async alarm(): Promise<void> {
     await this.#state.storage.setAlarm(Date.now() + ALARM_INTERVAL);
     this.#service ??= serve(new Greetings(), { name: "greeter", url: this.#env.NUROPB_URL });
-    await this.#service;
+    try {
+      await this.#service;
+    } catch (error) {
+      // The next alarm tries again.
+      this.#service = undefined;
+      throw error;
+    }
   }
 }

@@ -17,7 +17,7 @@ interface Env {
 export default {
   async fetch(request: Request, env: Env): Promise<Response> {
     const { pathname, searchParams } = new URL(request.url);
-    if (pathname === "/host") {
+    if (pathname.startsWith("/host")) {
       return await env.ServiceHost.get(env.ServiceHost.idFromName("one")).fetch(request.url);
     }
     const options = searchParams.has("ca") ? { tls: { ca: "-----BEGIN CERTIFICATE-----" } } : {};
@@ -38,19 +38,29 @@ export default {
   },
 };
 
-/** Serves from its first request on. */
+interface State {
+  abort(reason: string): void;
+}
+
+/** Serves from its first request on, until it is told to go. */
 export class ServiceHost {
+  readonly #state: State;
   readonly #env: Env;
   #service: Promise<Service> | undefined;
 
-  constructor(_state: unknown, env: Env) {
+  constructor(state: State, env: Env) {
+    this.#state = state;
     this.#env = env;
   }
 
   async fetch(request: Request): Promise<Response> {
-    const name = new URL(request.url).searchParams.get("name") ?? "";
+    const { pathname, searchParams } = new URL(request.url);
+    // As the runtime has objects go: it is not asked.
+    if (pathname === "/host/abort") this.#state.abort("put away");
     let count = 0;
-    this.#service ??= serve({ count: () => ++count }, { name, url: this.#env.URL, heartbeat: 1_000 });
+    const methods = { count: () => ++count, hold: () => new Promise<void>(() => {}) };
+    const name = searchParams.get("name") ?? "";
+    this.#service ??= serve(methods, { name, url: this.#env.URL, heartbeat: 1_000 });
     return Response.json((await this.#service).name);
   }
 }
