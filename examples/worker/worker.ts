@@ -48,10 +48,7 @@ interface State {
   readonly storage: { setAlarm(time: number): Promise<void> };
 }
 
-/**
- * How often the object is called, in ms. Its connection keeps it from being put away for being idle, but not for ever,
- * and not when it is to move to another machine.
- */
+/** How often the object is called, in ms. Its connection alone would not keep it from being put away for being idle. */
 const ALARM_INTERVAL = 5_000;
 
 /** A Durable Object that hosts the service from its first request on. */

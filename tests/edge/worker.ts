@@ -18,7 +18,9 @@ export default {
   async fetch(request: Request, env: Env): Promise<Response> {
     const { pathname, searchParams } = new URL(request.url);
     if (pathname.startsWith("/host")) {
-      return await env.ServiceHost.get(env.ServiceHost.idFromName("one")).fetch(request.url);
+      return await env.ServiceHost.get(env.ServiceHost.idFromName(searchParams.get("name") ?? "")).fetch(
+        request.url,
+      );
     }
     const options = searchParams.has("ca") ? { tls: { ca: "-----BEGIN CERTIFICATE-----" } } : {};
     try {
@@ -39,10 +41,14 @@ export default {
 };
 
 interface State {
+  readonly storage: { setAlarm(time: number): Promise<void> };
   abort(reason: string): void;
 }
 
-/** Serves from its first request on, until it is told to go. */
+/** How often an object is called that asks for it, in ms. */
+const ALARM_INTERVAL_MS = 5_000;
+
+/** Serves from its first request on, which may ask for an alarm that keeps the object. */
 export class ServiceHost {
   readonly #state: State;
   readonly #env: Env;
@@ -61,6 +67,11 @@ export class ServiceHost {
     const methods = { count: () => ++count, hold: () => new Promise<void>(() => {}) };
     const name = searchParams.get("name") ?? "";
     this.#service ??= serve(methods, { name, url: this.#env.URL, heartbeat: 1_000 });
+    if (searchParams.has("alarm")) await this.alarm();
     return Response.json((await this.#service).name);
+  }
+
+  async alarm(): Promise<void> {
+    await this.#state.storage.setAlarm(Date.now() + ALARM_INTERVAL_MS);
   }
 }
