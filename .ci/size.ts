@@ -26,50 +26,70 @@ interface Measure {
   readonly later: readonly string[];
   /** The most that it may weigh, in kB. */
   readonly limit: number;
-  /** What may be in none of its files. */
-  readonly without?: RegExp;
+  /** The most that all of it may weigh in one file, for runtimes that load no more. */
+  readonly limitInOne: number;
+  /** What may be in none of its files, whenever they are loaded: parts of paths. */
+  readonly without: readonly string[];
 }
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const JOSE = /node_modules\/jose\//;
 const caller = {
   code: `export { connect } from "./mod.ts";`,
-  without: /node_modules\/jose\/|src\/host\/dispatcher/,
+  limitInOne: 40.8,
+  without: [
+    "node_modules/jose/",
+    "src/wire/private_key.ts",
+    "src/service.ts",
+    "src/host/methods.ts",
+    "src/host/dispatcher.ts",
+  ],
 };
 
 /**
- * Not the 16 and 30 kB once wished for: the AMQP client alone is 8 kB, with encryption, envelope and correlator 14.7,
- * and what keeps a connection open, and any call from being lost, comes on top.
+ * A caller that works cannot have the 16 kB once wished for. By themselves AMQPBaseClient is 8.1 kB, with the errors
+ * 8.9, with encryption 10.9, with envelope and JSON 13.4, with correlator and proxy 14.5: and that is no connection yet,
+ * nor one that is kept open, nor a call that is not lost with it.
  */
 const MEASURES: readonly Measure[] = [
-  { ...caller, name: "a caller", later: [], limit: 32.5 },
+  { ...caller, name: "a caller", later: [], limit: 33.7 },
   // A page's WebSocket is there from the start.
-  { ...caller, name: "a caller that encrypts", later: ["src/client/call_encryptor.ts"], limit: 35 },
-  { name: "all of mod.ts", code: `export * from "./mod.ts";`, later: [], limit: 42 },
+  { ...caller, name: "a caller that encrypts", later: ["src/client/call_encryptor.ts"], limit: 36.2 },
+  {
+    name: "all of mod.ts",
+    code: `export * from "./mod.ts";`,
+    later: [],
+    limit: 43.4,
+    limitInOne: 59.3,
+    without: [],
+  },
 ];
 
 const { values: { details } } = parseArgs({ options: { details: { type: "boolean", default: false } } });
 let failed = false;
-for (const { name, code, later, limit, without } of MEASURES) {
+for (const { name, code, later, limit, limitInOne, without } of MEASURES) {
   const chunks = await bundle(code, true);
   const all = reached("<stdin>", chunks, ["import-statement", "dynamic-import"]);
   const loaded = new Set(
     ["<stdin>", ...later].flatMap((entry) => reached(entry, chunks, ["import-statement"])),
   );
   const size = sizeOf(loaded);
+  const single = await bundle(code, false);
+  const inOne = sizeOf(single);
   const imports = all.flatMap(({ imports }) => imports).filter(({ external }) => external);
   const early = [...loaded].flatMap(partsOf).filter(({ path }) => JOSE.test(path));
-  const unused = all.flatMap(partsOf).filter(({ path }) => without?.test(path));
+  const parts = new Set([...all, ...single].flatMap(partsOf).map(({ path }) => path));
+  const unused = [...parts].filter((path) => without.some((part) => path.includes(part)));
   const faults = [
     ...(size > limit ? [`is more than ${limit} kB`] : []),
+    ...(inOne > limitInOne ? [`is more than ${limitInOne} kB in one file`] : []),
     ...imports.map(({ path }) => `imports ${path}, which not every runtime has`),
     ...early.map(({ path }) => `loads ${path} at once`),
-    ...unused.map(({ path }) => `has ${path}, which it does not use`),
+    ...unused.map((path) => `has ${path}, which it does not use`),
   ];
   failed ||= faults.length > 0;
   const files = `${sizeOf(all).toFixed(1)} kB in ${all.length} files`;
-  const inOne = sizeOf(await bundle(code, false)).toFixed(1);
-  console.log(`${name}: ${size.toFixed(1)} kB of ${files}; not split, ${inOne} kB`);
+  console.log(`${name}: ${size.toFixed(1)} kB of ${files}; not split, ${inOne.toFixed(1)} kB`);
   for (const fault of faults) console.log(`  ${fault}`);
   for (const chunk of details ? all : []) {
     const when = loaded.has(chunk) ? "at once" : "later";
