@@ -88,6 +88,19 @@ const isPossible = url !== "" && managementUrl() !== undefined && tool("chromium
     assert.deepEqual(await run(page, "events"), [{ from: "elsewhere" }]);
   });
 
+  it("hosts a service while it is open, and leaves it to other instances when it is closed", async () => {
+    const name = uniqueName("service");
+    const mesh = await open.mesh();
+    {
+      await using page = await chromium.open(modules);
+      await run(page, "host", relay.url, name);
+      assert.equal(await mesh.request(name, "hello"), "hello from a page");
+      await open.service({ hello: () => "hello" }, { name });
+    }
+    const answers = await Promise.all(Array.from({ length: 4 }, () => mesh.request(name, "hello")));
+    assert.deepEqual(new Set(answers), new Set(["hello"]));
+  });
+
   it("encrypts what a service wants encrypted", async () => {
     const service = await open.service({ open: ({ pin }: { pin: string }) => pin === "1234" }, {
       methods: { open: { encrypted: true } },
@@ -240,5 +253,12 @@ const isPossible = url !== "" && managementUrl() !== undefined && tool("chromium
     assert.equal(error?.code, "CONNECT_FAILED");
     assert.match(error?.message ?? "", /no TCP sockets: give the wss: url of a WebSocket relay/);
     assert.ok(!error?.message.includes("s3cr3t"));
+  });
+
+  it("takes no certificates of yours", async () => {
+    await using page = await chromium.open(modules);
+    const error = await run(page, "open", relay.url.replace("ws:", "wss:"), { tls: { ca: "x" } });
+    assert.equal(error?.code, "INVALID_ARGUMENT");
+    assert.match(error?.message ?? "", /^tls must be left out with a WebSocket/);
   });
 });

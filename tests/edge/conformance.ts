@@ -13,7 +13,7 @@ import { EDGE, root, sources } from "./bundle.ts";
 const FOLDER = "tests/conformance";
 
 /** What needs more of Node than `stand_ins/` has, and why. */
-const LEFT_OUT: Readonly<Record<string, string>> = {
+export const LEFT_OUT: Readonly<Record<string, string>> = {
   "allow_list_node_test.ts": "inherits from a class of Node's",
   "amqp_only_access_test.ts": "listens on a port, as a management API that is silent",
   "amqp_only_loss_test.ts": "stands between a mesh and its broker, on a port",

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { connect, type ConnectOptions, type Mesh, NuropbException } from "@nuropb/mesh";
+import { connect, type ConnectOptions, type Mesh, NuropbException, serve } from "@nuropb/mesh";
 
 let mesh: Mesh;
 const states: string[] = [];
@@ -38,6 +38,10 @@ export const steps = {
       for await (const { event } of subscription) events.push(event);
     })();
     await subscription.ready;
+  },
+  /** Hosts a service whose `hello` tells that it is a page's. */
+  async host(url: string, name: string): Promise<void> {
+    await serve({ hello: () => "hello from a page" }, { url, name });
   },
   /** Sends the next dead letter back to where it was. */
   async replay(): Promise<void> {
