@@ -2,7 +2,7 @@
 /**
  * A page on the mesh: it calls a service, watches its events, and shows how its connection is.
  */
-import { connect, type MeshStatus, NuropbException } from "@nuropb/mesh";
+import { connect, type Mesh, type MeshStatus, NuropbException } from "@nuropb/mesh";
 import type { TeaHouse } from "./demo.ts";
 
 /** Put in by the bundler. A page's account is everyone's: give it one of its own, which may do little. */
@@ -17,6 +17,8 @@ interface Tea {
 
 /** How many events stay on the page. */
 const SHOWN = 8;
+/** How long after a failure the mesh is tried again, in ms. */
+const PAUSE = 2_000;
 
 const guest = `guest ${100 + Math.floor(Math.random() * 900)}`;
 const element = <Kind extends HTMLElement>(id: string) => document.getElementById(id) as Kind;
@@ -50,7 +52,21 @@ function showEvent(topic: string, { order, tea, cups, guest: whose }: Tea): void
   while (feed.children.length > SHOWN) feed.lastElementChild?.remove();
 }
 
-const mesh = await connect(RELAY_URL, { name: `tea house, ${guest}` });
+/** Once it was there, a connection is opened anew by itself; the first one is up to the page. */
+async function open(): Promise<Mesh> {
+  for (;;) {
+    try {
+      const mesh = await connect(RELAY_URL, { name: `tea house, ${guest}` });
+      showAnswer("", "waiting");
+      return mesh;
+    } catch (error) {
+      showAnswer(error instanceof NuropbException ? error.message : String(error), "bad");
+      await new Promise((resolve) => setTimeout(resolve, PAUSE));
+    }
+  }
+}
+
+const mesh = await open();
 show(mesh.status);
 mesh.addEventListener("status", ({ detail }) => show(detail));
 

@@ -118,4 +118,17 @@ const canBrowse = url !== "" && tool("chromium") !== undefined && tool("websocki
     await relay.start();
     await isConnected(page);
   });
+
+  it("says why it is not connected when the relay is away from the start, and goes on once it is there", async () => {
+    await relay.stop();
+    await using page = await chromium.visit(address);
+    await eventually(
+      () => text(page, "#answer"),
+      (shown) => shown.includes("No broker can be reached"),
+      20_000,
+    );
+    await relay.start();
+    await isConnected(page);
+    assert.equal(await text(page, "#answer"), "");
+  });
 });
