@@ -46,7 +46,7 @@ export const CONTESTANTS: readonly Contestant[] = [
       file: "limit.ts",
       peer: false,
       broker: "rabbitmq",
-      actions: ["request", "any", "command", "event"],
+      actions: ["request", "command", "event"],
     },
     {
       name: "limit-wire",
@@ -54,7 +54,7 @@ export const CONTESTANTS: readonly Contestant[] = [
       file: "limit_wire.ts",
       peer: false,
       broker: "rabbitmq",
-      actions: ["request", "any", "command"],
+      actions: ["request", "command"],
     },
   ]),
   {

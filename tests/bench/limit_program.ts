@@ -31,25 +31,23 @@ export interface Wire {
 /** Makes the program. */
 export function limitProgram(wire: Wire): Program {
   return {
-    async serve({ url, concurrency, services, subscribers }) {
+    async serve({ url, concurrency, subscribers }) {
       const client = new JoinedClient(url);
       await client.connect();
-      for (const queue of queuesOf(services)) {
-        const channel = await client.channel();
-        await channel.queueDeclare(queue, { durable: true, autoDelete: false, exclusive: false });
-        await channel.basicQos(concurrency);
-        await channel.basicConsume(queue, { noAck: false }, (message) => {
-          const { replyTo, correlationId } = message.properties;
-          const result = echo(wire.params(read(message)));
-          // A command has nobody who waits for an answer.
-          if (replyTo !== undefined && correlationId !== undefined) {
-            const properties = { ...wire.properties("response"), correlationId };
-            const body = JSON.stringify(wire.response(result, correlationId, replyTo));
-            void channel.basicPublish("", replyTo, body, properties);
-          }
-          void message.ack();
-        });
-      }
+      const channel = await client.channel();
+      await channel.queueDeclare(QUEUE, { durable: true, autoDelete: false, exclusive: false });
+      await channel.basicQos(concurrency);
+      await channel.basicConsume(QUEUE, { noAck: false }, (message) => {
+        const { replyTo, correlationId } = message.properties;
+        const result = echo(wire.params(read(message)));
+        // A command has nobody who waits for an answer.
+        if (replyTo !== undefined && correlationId !== undefined) {
+          const properties = { ...wire.properties("response"), correlationId };
+          const body = JSON.stringify(wire.response(result, correlationId, replyTo));
+          void channel.basicPublish("", replyTo, body, properties);
+        }
+        void message.ack();
+      });
 
       let received = 0;
       const listening = await client.channel();
@@ -67,7 +65,7 @@ export function limitProgram(wire: Wire): Program {
       return { received: () => received };
     },
 
-    async connect({ url, cold, services }) {
+    async connect({ url, cold }) {
       const client = new JoinedClient(url);
       await client.connect();
       const channel = await client.channel();
@@ -79,7 +77,7 @@ export function limitProgram(wire: Wire): Program {
         waiting.delete(correlationId);
         settle(wire.result(read(message)));
       });
-      const ask = (queue: string, payload: Payload) =>
+      const request = (payload: Payload) =>
         new Promise((resolve) => {
           const correlationId = wire.nextId();
           waiting.set(correlationId, resolve);
@@ -89,11 +87,8 @@ export function limitProgram(wire: Wire): Program {
             replyTo: "amq.rabbitmq.reply-to",
           };
           const body = JSON.stringify(wire.request("request", payload, correlationId));
-          void channel.basicPublish("", queue, body, properties, wire.mandatory);
+          void channel.basicPublish("", QUEUE, body, properties, wire.mandatory);
         });
-      const request = (payload: Payload) => ask(QUEUE, payload);
-      const queues = queuesOf(services);
-      let next = 0;
       if (cold) return { actions: { request } };
 
       const confirmed = await client.channel();
@@ -102,7 +97,6 @@ export function limitProgram(wire: Wire): Program {
       return {
         actions: {
           request,
-          any: (payload) => ask(queues[next++ % queues.length] ?? QUEUE, payload),
           command: (payload) => {
             const body = JSON.stringify(wire.request("command", payload, wire.nextId()));
             const properties = { ...persistent, ...wire.properties("command") };
@@ -114,11 +108,6 @@ export function limitProgram(wire: Wire): Program {
       };
     },
   };
-}
-
-/** The queues of so many services. */
-function queuesOf(services: number): string[] {
-  return Array.from({ length: services }, (_, index) => index === 0 ? QUEUE : `${QUEUE}-${index}`);
 }
 
 function read(message: AMQPMessage): unknown {
