@@ -122,7 +122,9 @@ export class ContentReader {
       const part = this.#bytes.subarray(position + FRAME_HEADER, end - 1);
       if (left === UNKNOWN) throw new Error("a body without its header");
       if (part.byteLength > left) {
-        throw new Error(`a body larger than its header told, by a part of ${left} bytes`);
+        throw new Error(
+          `a body larger than its header told: ${part.byteLength} bytes where ${left} were left`,
+        );
       }
       incoming.body = bodyWith(incoming.body, part, left);
       left -= part.byteLength;

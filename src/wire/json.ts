@@ -92,13 +92,18 @@ export type Integers = "number" | "bigint";
  */
 export function parse(body: Body, integers: Integers = "number"): unknown {
   if (body.length > LARGE && hasDeepBrackets(bytesOf(body))) throw tooDeep();
-  const text = typeof body === "string" ? body : decode(body);
+  const text = typeof body === "string" ? withoutMark(body) : decode(body);
   const value = parseText(text, integers);
   // A text shorter than two brackets per level cannot be too deep, which spares most messages the walk.
   if (text.length > 2 * MAX_DEPTH && isDeeper(value, MAX_DEPTH)) {
     throw tooDeep();
   }
   return value;
+}
+
+/** Without the byte order mark, which the decoder of bytes leaves out too. */
+function withoutMark(text: string): string {
+  return text.charCodeAt(0) === 0xfeff ? text.slice(1) : text;
 }
 
 function decode(bytes: Uint8Array): string {

@@ -14,6 +14,13 @@ function nested(levels: number, bottom: unknown = 1): unknown {
 }
 
 describe("JSON that is written", () => {
+  it("reads a text as its bytes, with a byte order mark or without", () => {
+    for (const text of ['{"a":"é🐰"}', '\ufeff{"a":"é🐰"}']) {
+      assert.deepEqual(parse(text), { a: "é🐰" });
+      assert.deepEqual(parse(bytesOf(text)), parse(text));
+    }
+  });
+
   it("is what the language itself writes, for all that JSON can carry", () => {
     fc.assert(fc.property(fc.jsonValue({ maxDepth: 8 }), (value) => {
       assert.equal(stringify("value", value), JSON.stringify(value));
