@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { MAX_MILLISECONDS } from "./options.ts";
 
 /** How late a deadline may be noticed, in ms. */
 const RESOLUTION = 5;
@@ -54,7 +55,8 @@ export class Deadlines<Item extends Expiring> {
   #setTimer(end: number, delay: number): void {
     this.#clearTimer();
     this.#end = end;
-    this.#timer = setTimeout(this.#check, Math.max(0, delay));
+    // The longest time there is may have grown by a fraction, and a timer that cannot keep it would ring at once.
+    this.#timer = setTimeout(this.#check, Math.min(Math.max(0, delay), MAX_MILLISECONDS));
   }
 
   #clearTimer(): void {

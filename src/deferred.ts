@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { MAX_MILLISECONDS } from "./options.ts";
 
 /** A promise with its two ends. `Promise.withResolvers` is missing on Node 20. */
 export interface Deferred<Value> {
@@ -71,7 +72,7 @@ export async function withDeadline<Value>(
 ): Promise<Value> {
   signal?.throwIfAborted();
   const controller = new AbortController();
-  const timer = setTimeout(() => controller.abort(timeout()), milliseconds);
+  const timer = setTimeout(() => controller.abort(timeout()), Math.min(milliseconds, MAX_MILLISECONDS));
   const abort = () => controller.abort(signal?.reason);
   signal?.addEventListener("abort", abort, { once: true });
   try {

@@ -6,6 +6,7 @@
 import type { Caller, CallerScope } from "../calls.ts";
 import { NuropbHandlingError } from "../errors.ts";
 import type { Message } from "../message.ts";
+import { MAX_MILLISECONDS } from "../options.ts";
 import type { Call, Event, WireContext } from "../wire/envelope.ts";
 
 /** The second parameter of every method and event handler. */
@@ -101,7 +102,7 @@ export class MessageContext implements Context {
         shutdown.addEventListener("abort", this.#onshutdown);
         const timeout = () =>
           controller.abort(new DOMException("The caller's deadline has passed", "TimeoutError"));
-        this.#timer = setTimeout(timeout, this.deadline - Date.now());
+        this.#timer = setTimeout(timeout, Math.min(this.deadline - Date.now(), MAX_MILLISECONDS));
       }
     }
     return this.#controller.signal;

@@ -119,7 +119,7 @@ export class Supervisor {
     const deadline = performance.now() + this.#connectTimeout;
     for (let left = this.#brokers.length; left > 0; left--) {
       try {
-        const timeout = Math.ceil((deadline - performance.now()) / left);
+        const timeout = Math.floor((deadline - performance.now()) / left);
         return await (this.#attempt = this.#connect(timeout, signal, this.#handlers.onpipelined));
       } catch (error) {
         // Its owner may have closed it meanwhile.

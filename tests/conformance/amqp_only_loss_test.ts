@@ -1,12 +1,11 @@
 import assert from "node:assert/strict";
 import { connect, NuropbTransportError } from "@nuropb/mesh";
 import type { ConnectOptions, Context, Mesh } from "@nuropb/mesh";
-import { afterEach, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import { managementUrl, rabbitmqUrl, uniqueName } from "../support/env.ts";
 import { relay } from "./listener.ts";
-import type { Relay } from "./listener.ts";
 import { Management, vhostOf } from "./management.ts";
-import { eventually, failure, signal, stage, take, within } from "./stage.ts";
+import { closing, eventually, failure, signal, stage, take, within } from "./stage.ts";
 
 const url = rabbitmqUrl();
 const api = managementUrl();
@@ -27,19 +26,12 @@ function states(mesh: Mesh, ...wanted: string[]): Promise<void> {
 if (url !== undefined) {
   describe("a connection to RabbitMQ that is lost", () => {
     const open = stage(url);
-    const opened: { mesh: Mesh; line: Relay }[] = [];
-    afterEach(async () => {
-      for (const { mesh, line } of opened.splice(0)) {
-        await mesh.close();
-        await line.close();
-      }
-    });
+    const opening = closing();
 
     /** A mesh whose connection can be cut. */
     async function connected(options?: ConnectOptions) {
-      const line = await relay(url!);
-      const mesh = await connect(line.url, options);
-      opened.push({ mesh, line });
+      const line = await opening(relay(url!));
+      const mesh = await opening(connect(line.url, options));
       return { mesh, line };
     }
 

@@ -3,29 +3,17 @@ import process from "node:process";
 import { inspect } from "node:util";
 import { connect, NuropbTransportError, serve } from "@nuropb/mesh";
 import type { NuropbErrorCode } from "@nuropb/mesh";
-import { afterEach, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import { uniqueName, urls } from "../support/env.ts";
 import { closedPort, listen } from "./listener.ts";
-import type { Listener } from "./listener.ts";
-import { eventually, failure, reasonOf, within } from "./stage.ts";
+import { closing, eventually, failure, reasonOf, within } from "./stage.ts";
 
 const SECRET = "s3cr3t";
 const urlOf = (port: number) => `amqp://user:${SECRET}@127.0.0.1:${port}/nuropb`;
 
 for (const { name, url } of urls()) {
   describe(`connecting to ${name} among others`, () => {
-    let opened: { close(): Promise<void> }[] = [];
-    afterEach(async () => {
-      await Promise.all(opened.splice(0).reverse().map((each) => each.close()));
-      opened = [];
-    });
-    const opening = async <Opened extends { close(): Promise<void> }>(
-      promise: Promise<Opened>,
-    ): Promise<Opened> => {
-      const result = await promise;
-      opened.push(result);
-      return result;
-    };
+    const opening = closing();
 
     it("tries the urls of a list in turn until one answers", async () => {
       const [refused, silent] = [await closedPort(), await opening(listen())];
@@ -53,16 +41,8 @@ for (const { name, url } of urls()) {
 }
 
 describe("connecting to what is no broker", () => {
-  let listeners: Listener[] = [];
-  afterEach(async () => {
-    await Promise.all(listeners.map(({ close }) => close()));
-    listeners = [];
-  });
-  const listening: typeof listen = async (onconnection) => {
-    const listener = await listen(onconnection);
-    listeners.push(listener);
-    return listener;
-  };
+  const opening = closing();
+  const listening: typeof listen = (onconnection) => opening(listen(onconnection));
 
   /** The failure, which must come soon and keep the password secret. */
   async function refusal(operation: () => Promise<unknown>, code: NuropbErrorCode, text: string) {

@@ -1,24 +1,13 @@
 import assert from "node:assert/strict";
 import { connect, NuropbNotDeliveredError, NuropbTransportError, serve } from "@nuropb/mesh";
 import type { Mesh } from "@nuropb/mesh";
-import { afterEach, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import { uniqueName, urls } from "../support/env.ts";
-import { failure, reasonOf } from "./stage.ts";
+import { closing, failure, reasonOf } from "./stage.ts";
 
 for (const { name, url } of urls()) {
   describe(`connecting on ${name}`, () => {
-    let opened: { close(): Promise<void> }[] = [];
-    afterEach(async () => {
-      await Promise.all(opened.splice(0).reverse().map((each) => each.close()));
-      opened = [];
-    });
-    const opening = async <Opened extends { close(): Promise<void> }>(
-      promise: Promise<Opened>,
-    ): Promise<Opened> => {
-      const result = await promise;
-      opened.push(result);
-      return result;
-    };
+    const opening = closing();
 
     it("rejects with the reason of a signal that has aborted before", async () => {
       const signal = AbortSignal.abort("enough");

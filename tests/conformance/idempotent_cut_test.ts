@@ -1,24 +1,17 @@
 import assert from "node:assert/strict";
 import { connect, NuropbTransportError } from "@nuropb/mesh";
-import type { CallOptions, Mesh, ServeOptions } from "@nuropb/mesh";
-import { afterEach, describe, it } from "@std/testing/bdd";
+import type { CallOptions, ServeOptions } from "@nuropb/mesh";
+import { describe, it } from "@std/testing/bdd";
 import { rabbitmqUrl } from "../support/env.ts";
 import { relay } from "./listener.ts";
-import type { Relay } from "./listener.ts";
-import { failure, signal, stage, within } from "./stage.ts";
+import { closing, failure, signal, stage, within } from "./stage.ts";
 
 const url = rabbitmqUrl();
 
 if (url !== undefined) {
   describe("a request over a connection to RabbitMQ that is cut", () => {
     const open = stage(url);
-    const opened: { mesh: Mesh; line: Relay }[] = [];
-    afterEach(async () => {
-      for (const { mesh, line } of opened.splice(0)) {
-        await mesh.close();
-        await line.close();
-      }
-    });
+    const opening = closing();
 
     /** Has the caller's connection cut while a method runs, which then returns how often it has run. */
     async function cut(options: CallOptions, more: ServeOptions = {}) {
@@ -32,9 +25,8 @@ if (url !== undefined) {
           return runs;
         },
       }, more);
-      const line = await relay(url!);
-      const mesh = await connect(line.url);
-      opened.push({ mesh, line });
+      const line = await opening(relay(url!));
+      const mesh = await opening(connect(line.url));
       const answer = mesh.request<number>(service.name, "work", {}, options);
       answer.catch(() => {});
       await within(begun.promise);

@@ -1,18 +1,15 @@
 import assert from "node:assert/strict";
 import { connect, NuropbTransportError } from "@nuropb/mesh";
-import { afterEach, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import { urls } from "../support/env.ts";
 import { closedPort, listen } from "./listener.ts";
-import { reasonOf, within } from "./stage.ts";
+import { closing, reasonOf, within } from "./stage.ts";
 import { askAll } from "./support_ask.ts";
 
 const lazy = { lazy: true };
 
 describe("a lazy mesh that does not get its connection", () => {
-  const opened: { close(): Promise<void> }[] = [];
-  afterEach(async () => {
-    await Promise.all(opened.splice(0).map((each) => each.close()));
-  });
+  const opening = closing();
   const urlOf = (port: number) => `amqp://127.0.0.1:${port}`;
 
   it("fails what waits with the reason, each, and is closed", async () => {
@@ -34,8 +31,7 @@ describe("a lazy mesh that does not get its connection", () => {
   });
 
   it("fails it after connectTimeout where nobody answers", async () => {
-    const silent = await listen();
-    opened.push(silent);
+    const silent = await opening(listen());
     const mesh = await connect(urlOf(silent.port), { lazy: true, connectTimeout: 100 });
     const reasons = await Promise.all(
       askAll(mesh, "nobody").map((promise) => reasonOf(() => within(promise))),
@@ -49,19 +45,16 @@ describe("a lazy mesh that does not get its connection", () => {
 
   it("tries the other brokers of its list first", async () => {
     for (const { url } of urls()) {
-      const silent = await listen();
-      opened.push(silent);
+      const silent = await opening(listen());
       const list = [urlOf(await closedPort()), urlOf(silent.port), url];
-      const mesh = await connect(list, { lazy: true, connectTimeout: 1_500 });
-      opened.push(mesh);
+      const mesh = await opening(connect(list, { lazy: true, connectTimeout: 1_500 }));
       await within(mesh.ready());
       assert.equal(mesh.status.state, "open");
     }
   });
 
   it("gives up when its signal aborts", async () => {
-    const silent = await listen();
-    opened.push(silent);
+    const silent = await opening(listen());
     const controller = new AbortController();
     const mesh = await connect(urlOf(silent.port), { lazy: true, signal: controller.signal });
     const ready = reasonOf(() => within(mesh.ready()));
@@ -71,8 +64,7 @@ describe("a lazy mesh that does not get its connection", () => {
   });
 
   it("can be closed while nobody answers, and leaves no connection behind", async () => {
-    const silent = await listen();
-    opened.push(silent);
+    const silent = await opening(listen());
     const list = [urlOf(silent.port), urlOf(silent.port)];
     const mesh = await connect(list, lazy);
     const states: string[] = [];

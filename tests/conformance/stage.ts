@@ -44,6 +44,21 @@ export function stage(url: string): Stage {
   };
 }
 
+/** Gives back what it is given, and has it closed after the test, the last first. To be called within a group of tests. */
+export function closing(): <Opened extends { close(): Promise<void> }>(
+  opening: Promise<Opened>,
+) => Promise<Opened> {
+  const opened: { close(): Promise<void> }[] = [];
+  afterEach(async () => {
+    for (const each of opened.splice(0).reverse()) await each.close();
+  });
+  return async (opening) => {
+    const result = await opening;
+    opened.push(result);
+    return result;
+  };
+}
+
 /** What an operation throws or rejects with, whatever it is. Fails when it succeeds. */
 export async function reasonOf(operation: () => unknown): Promise<unknown> {
   let result: unknown;

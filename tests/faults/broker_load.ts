@@ -55,7 +55,8 @@ export class Load {
   readonly #mesh: Mesh;
   readonly #service: string;
   readonly #ledger: Ledger;
-  readonly #confirmed = new Set<number>();
+  /** The number of each message that the broker has confirmed, and what it is. */
+  readonly #confirmed = new Map<number, "command" | "event">();
   readonly #lanes: Promise<void>[];
   #last = 0;
   #stopped = false;
@@ -99,8 +100,10 @@ export class Load {
     for (const outcome of this.requests.keys()) {
       assert.ok(["answered", ...failures].includes(outcome), `A request ended with ${outcome}`);
     }
-    const lost = () => [...this.#confirmed].filter((number) => !this.#ledger.handled.has(number));
-    await eventually(lost, ({ length }) => length === 0);
+    const lost = () => [...this.#confirmed].filter(([number]) => !this.#ledger.handled.has(number));
+    await eventually(lost, ({ length }) => length === 0).catch((cause) => {
+      throw new Error(`Confirmed and not handled, of ${this.#last}: ${lost().join(" ")}`, { cause });
+    });
   }
 
   #done(): [answered: number, confirmed: number, handled: number] {
@@ -125,21 +128,21 @@ export class Load {
 
   async #command(): Promise<void> {
     const number = ++this.#last;
-    await this.#confirm(number, () => this.#mesh.command(this.#service, "note", { number }));
+    await this.#confirm(number, "command", () => this.#mesh.command(this.#service, "note", { number }));
   }
 
   async #publish(): Promise<void> {
     const number = ++this.#last;
-    await this.#confirm(number, () => this.#mesh.publish(this.#ledger.topic, number));
+    await this.#confirm(number, "event", () => this.#mesh.publish(this.#ledger.topic, number));
   }
 
-  async #confirm(number: number, send: () => Promise<void>): Promise<void> {
+  async #confirm(number: number, kind: "command" | "event", send: () => Promise<void>): Promise<void> {
     await this.#count(this.messages, async () => {
       // Else the queue grows while the service is away, and requests wait behind what is in it.
       const isShort = (length: number) => length < BACKLOG || this.#stopped;
       await eventually(() => this.#confirmed.size - this.#ledger.handled.size, isShort, TTL);
       await send();
-      this.#confirmed.add(number);
+      this.#confirmed.set(number, kind);
       return "confirmed";
     });
   }

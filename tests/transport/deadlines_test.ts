@@ -5,6 +5,9 @@ import type { Expiring, SignalSource } from "../../src/deadlines.ts";
 import { deferred } from "../../src/deferred.ts";
 import { noticeRejections } from "./fake_broker.ts";
 
+/** The longest time that a timer of the runtime takes. */
+const LONGEST = 2 ** 31 - 1;
+
 /** Time and timers by hand, in place of the runtime's own. */
 class Clock implements Disposable {
   now = 1_000;
@@ -26,7 +29,7 @@ class Clock implements Disposable {
     Object.defineProperty(performance, "now", { value: () => this.now, configurable: true, writable: true });
     Object.assign(globalThis, {
       setTimeout: (ring: () => void, delay: number) => {
-        this.timers.set(++this.set, { at: this.now + delay, ring });
+        this.timers.set(++this.set, { at: this.now + (delay > LONGEST ? 1 : delay), ring });
         return this.set;
       },
       clearTimeout: (timer?: number) => this.timers.delete(timer ?? 0),
@@ -147,6 +150,18 @@ describe("deadlines", () => {
     clock.pass(0);
     assert.deepEqual(expired.toSorted(), ["now", "past"]);
     assert.equal(clock.timers.size, 0);
+  });
+
+  it("that take as long as a timer can do not have it ring at once, whatever the clock makes of them", () => {
+    using clock = new Clock();
+    const { expired, add } = recorded(clock);
+    clock.now = 1.3;
+    const { deadline } = add("", LONGEST);
+    assert.ok(deadline - clock.now > LONGEST);
+    clock.pass(LONGEST - 1);
+    assert.deepEqual([expired, clock.set], [[], 1]);
+    clock.pass(10);
+    assert.deepEqual(expired, [""]);
   });
 
   it("that never come have no timer", () => {

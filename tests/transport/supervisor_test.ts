@@ -113,6 +113,7 @@ function supervised(scripts: readonly Script[] = [() => {}], connectTimeout = 1_
 }
 
 const signal = () => new AbortController().signal;
+const pass = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
 const never = () => new Promise<never>(() => {});
 const message: Message = {
   exchange: "x",
@@ -170,6 +171,20 @@ describe("a supervisor, opening,", () => {
     assert.ok(elapsed < 450, `${elapsed} ms`);
     assert.equal(waits.length, 3);
     for (const wait of waits) assert.ok(wait > 80 && wait < 200, `${wait} ms`);
+  });
+
+  it("waits as long as a timer can, whatever the clock makes of that", async () => {
+    const { supervisor, states } = supervised([() => pass(20)], 2 ** 31 - 1);
+    const now = Object.getOwnPropertyDescriptor(performance, "now");
+    Object.defineProperty(performance, "now", { value: () => 1.3, configurable: true, writable: true });
+    try {
+      await supervisor.open(undefined);
+    } finally {
+      if (now === undefined) Reflect.deleteProperty(performance, "now");
+      else Object.defineProperty(performance, "now", now);
+    }
+    assert.deepEqual(states(), ["open"]);
+    await supervisor.close();
   });
 
   it("leaves the last broker all the time that the others did not take", async () => {
