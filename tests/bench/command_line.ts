@@ -20,8 +20,8 @@ export interface Wanted {
 }
 
 const QUICK_NAMES: readonly string[] = ["ours", "limit", "limit-wire"];
-const QUICK_TIMING: Timing = { rounds: 3, opening: 1_000, warmUp: 200, duration: 700 };
-const FULL_TIMING: Timing = { rounds: 3, opening: 1_000, warmUp: 500, duration: 1_000 };
+const QUICK_TIMING: Timing = { rounds: 3, turns: 2, opening: 1_000, warmUp: 150, duration: 300 };
+const FULL_TIMING: Timing = { rounds: 3, turns: 3, opening: 1_000, warmUp: 200, duration: 450 };
 
 /** Reads the command line; throws a TypeError that says what is wrong with it. */
 export function readCommandLine(): Wanted {

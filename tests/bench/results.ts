@@ -31,7 +31,7 @@ export interface Circumstances {
 
 /** All that a run gave. */
 export interface Results extends Circumstances {
-  readonly rows: readonly (Row & { readonly median: Omit<Sample, "round"> })[];
+  readonly rows: readonly (Row & { readonly median: Omit<Sample, "turn"> })[];
   readonly cold: readonly ColdRow[];
   readonly mustHold: readonly Checked[];
 }

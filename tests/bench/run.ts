@@ -1,6 +1,6 @@
 /**
  * Runs scenarios: in each round every contestant's processes are started anew, and then each load is put on one
- * after the other, so that what else happens on the machine meets all of them alike.
+ * after the other, in several short turns, so that what else happens on the machine meets all of them alike.
  *
  * @module
  */
@@ -15,6 +15,8 @@ import type { Stage } from "./stage.ts";
 /** How long everything takes. */
 export interface Timing {
   readonly rounds: number;
+  /** How often each load is put on every contestant in a round. */
+  readonly turns: number;
   /** Once for each caller, in ms. */
   readonly opening: number;
   /** Before each measurement, in ms. */
@@ -25,7 +27,8 @@ export interface Timing {
 
 /** What one measurement gave. */
 export interface Sample {
-  readonly round: number;
+  /** Which one of all turns: what others gave in the same one was measured next to it. */
+  readonly turn: number;
   readonly rate: number;
   readonly p50: number;
   readonly p99: number;
@@ -42,11 +45,8 @@ export interface Row {
   readonly samples: Sample[];
 }
 
-/** How many messages a service handles at once, everywhere. */
-export const CONCURRENCY = 256;
-
-/** How many events may be under way, in ms of publishing; more would only fill the broker's queues. */
-const EVENTS_DURATION = 1_000;
+/** How many messages a service handles at once, everywhere: as many as callers have under way, so that none queue. */
+export const CONCURRENCY = 2_048;
 
 /** Told what goes on. */
 export interface Watcher {
@@ -78,17 +78,19 @@ export async function runScenario(
       const teams = await openTeams(taking, variant, stage, timing, watcher, what);
       try {
         for (const load of variant.loads) {
-          for (const team of [...teams]) {
-            const contestant = title(team.contestant);
-            const work = `${what}: ${contestant}, ${load.action} ${load.inFlight} × ${load.size} B`;
-            try {
-              const sample = await watcher.during(work, measure(team, load, variant, timing));
-              rowFor(rows, { scenario: scenario.name, variant: variant.label, load, contestant })
-                .push({ round, ...sample });
-            } catch (error) {
-              watcher.failed(work, error);
-              teams.splice(teams.indexOf(team), 1);
-              await team[Symbol.asyncDispose]();
+          for (let turn = (round - 1) * timing.turns + 1; turn <= round * timing.turns; turn++) {
+            for (const team of [...teams]) {
+              const contestant = title(team.contestant);
+              const work = `${what}: ${contestant}, ${load.action} ${load.inFlight} × ${load.size} B`;
+              try {
+                const sample = await watcher.during(work, measure(team, load, variant, timing));
+                rowFor(rows, { scenario: scenario.name, variant: variant.label, load, contestant })
+                  .push({ turn, ...sample });
+              } catch (error) {
+                watcher.failed(work, error);
+                teams.splice(teams.indexOf(team), 1);
+                await team[Symbol.asyncDispose]();
+              }
             }
           }
         }
@@ -171,7 +173,7 @@ async function measure(
   shape: LoadShape,
   variant: Variant,
   timing: Timing,
-): Promise<Omit<Sample, "round">> {
+): Promise<Omit<Sample, "turn">> {
   const { caller, services } = team;
   const load: Load = { ...shape, warmUp: timing.warmUp, duration: timing.duration };
   const cpuBefore = await cpuOf(services);
@@ -193,12 +195,12 @@ async function measureEvents(
   load: Load,
   { subscribers }: Variant,
   cpuBefore: number,
-): Promise<Omit<Sample, "round">> {
+): Promise<Omit<Sample, "turn">> {
   const { caller, services } = team;
   const [service] = services;
   if (service === undefined) throw new Error("There is nobody to listen");
   await service.ask({ ask: "received", count: team.published * subscribers });
-  const published = await caller.ask({ ask: "load", load: { ...load, duration: EVENTS_DURATION } });
+  const published = await caller.ask({ ask: "load", load });
   team.published += published.total;
   const deliveries = published.total * subscribers;
   const { at } = await service.ask({ ask: "received", count: team.published * subscribers });

@@ -6,7 +6,7 @@
 import type { Row, Sample } from "./run.ts";
 import { median } from "./statistics.ts";
 
-type Figure = Exclude<keyof Sample, "round">;
+type Figure = Exclude<keyof Sample, "turn">;
 
 const NAME_WIDTH = 18;
 const COLUMN_WIDTH = 12;
@@ -41,16 +41,16 @@ export function tablesOf(rows: readonly Row[]): string[] {
   return lines;
 }
 
-/** The medians of a row's rounds. */
+/** The medians of a row's turns. */
 export function middle({ samples }: Row): Record<Figure, number> {
   const of = (figure: Figure) => median(samples.map((sample) => sample[figure]));
   return { rate: of("rate"), p50: of("p50"), p99: of("p99"), cpu: of("cpu") };
 }
 
-/** The median of the rounds' ratios, each of what was measured in the same round. */
+/** The median of the turns' ratios, each of what was measured in the same turn. */
 export function ratio(row: Row, other: Row, figure: Figure = "rate"): number {
   return median(row.samples.flatMap((sample) => {
-    const beside = other.samples.find(({ round }) => round === sample.round);
+    const beside = other.samples.find(({ turn }) => turn === sample.turn);
     return beside === undefined ? [] : [sample[figure] / beside[figure]];
   }));
 }
