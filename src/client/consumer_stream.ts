@@ -5,6 +5,7 @@
  */
 import type { DeliveryStream } from "../calls.ts";
 import { deferred } from "../deferred.ts";
+import type { Deferred } from "../deferred.ts";
 import type { Consumer } from "../transport/transport.ts";
 
 /** Where a stream's items come from. */
@@ -22,7 +23,8 @@ export class ConsumerStream<Item> implements DeliveryStream<Item> {
   readonly #source: StreamSource<Item>;
   readonly #signal: AbortSignal | undefined;
   readonly #waiting: (() => Item)[] = [];
-  #wake = deferred<void>();
+  /** Resolves for those who wait when there may be something for them; absent while nobody waits. */
+  #wake: Deferred<void> | undefined;
   #consumer: Consumer | undefined;
   #closed = false;
   #failure: { readonly error: unknown } | undefined;
@@ -51,7 +53,7 @@ export class ConsumerStream<Item> implements DeliveryStream<Item> {
         throw error;
       }
       if (this.#closed) return { done: true, value: undefined };
-      await this.#wake.promise;
+      await (this.#wake ??= deferred<void>()).promise;
     }
   }
 
@@ -101,9 +103,8 @@ export class ConsumerStream<Item> implements DeliveryStream<Item> {
 
   /** Lets everyone look who waits. */
   #notify(): void {
-    const { resolve } = this.#wake;
-    this.#wake = deferred();
-    resolve();
+    this.#wake?.resolve();
+    this.#wake = undefined;
   }
 
   #push(take: () => Item): void {

@@ -8,7 +8,9 @@ import { abortable, sleep, Waiters, withDeadline } from "../deferred.ts";
 import { NuropbTimeoutError, NuropbTransportError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import type { Logger } from "../options.ts";
-import { isLost, SupervisedConsumer } from "./supervised_consumer.ts";
+import { backOff, reasonOf } from "./back_off.ts";
+import { Consumers } from "./consumers.ts";
+import { isLost } from "./supervised_consumer.ts";
 import { PublishRefused } from "./transport.ts";
 import type {
   Connection,
@@ -46,15 +48,8 @@ export interface SupervisorHandlers
   onready(connection: Connection): void;
 }
 
-const FIRST_DELAY = 100;
-/** For a broker that is there and refuses, which trying again burdens. */
-const LONGEST_DELAY = 30_000;
-/** For one that cannot be reached, so that it is found soon after it is back. */
-const LONGEST_UNREACHED_DELAY = 2_000;
 /** A connection that was lost sooner than this, in ms, counts as one that was not reached. */
 const STEADY = 1_000;
-/** How many connections may be lost over setting up a new consumer before its owner is told. */
-const SETUP_ATTEMPTS = 5;
 /** How long an attempt may take to end that is given up, in ms. */
 const GIVE_UP_TIMEOUT = 2_000;
 
@@ -64,7 +59,7 @@ export class Supervisor {
   readonly #handlers: SupervisorHandlers;
   readonly #connectTimeout: number;
   readonly #logger: Logger;
-  readonly #consumers = new Set<SupervisedConsumer>();
+  readonly #consumers: Consumers;
   readonly #closing = new AbortController();
   #closed: Promise<void> | undefined;
   #status: MeshStatus = { state: "connecting", attempt: 1 };
@@ -93,6 +88,7 @@ export class Supervisor {
     this.#handlers = handlers;
     this.#connectTimeout = connectTimeout;
     this.#logger = logger;
+    this.#consumers = new Consumers((signal) => this.ready(signal), this.#closing.signal, logger);
   }
 
   /** Where it stands. */
@@ -119,7 +115,9 @@ export class Supervisor {
     const deadline = performance.now() + this.#connectTimeout;
     for (let left = this.#brokers.length; left > 0; left--) {
       try {
-        const timeout = Math.floor((deadline - performance.now()) / left);
+        // Never more than was asked for, by however little: it may be as long as a timer can.
+        const share = Math.ceil((deadline - performance.now()) / left);
+        const timeout = Math.min(this.#connectTimeout, share);
         return await (this.#attempt = this.#connect(timeout, signal, this.#handlers.onpipelined));
       } catch (error) {
         // Its owner may have closed it meanwhile.
@@ -189,28 +187,12 @@ export class Supervisor {
    * @param options Asked anew each time, so that a queue of one connection's own gets a name of its own.
    * @throws {NuropbTransportError} when the broker refuses the first time.
    */
-  async consume(
+  consume(
     options: () => ConsumeOptions,
     ondelivery: (delivery: Delivery) => void,
     signal?: AbortSignal,
   ): Promise<Consumer> {
-    const consumer = new SupervisedConsumer(options, ondelivery, {
-      onend: (error) => this.#restore(consumer, error),
-      onclosed: () => this.#consumers.delete(consumer),
-    });
-    for (let attempt = 1;; attempt++) {
-      const connection = await this.ready(signal);
-      try {
-        await abortable(consumer.attach(connection), signal);
-        this.#consumers.add(consumer);
-        return consumer;
-      } catch (error) {
-        if (!signal?.aborted && isLost(error) && attempt < SETUP_ATTEMPTS) continue;
-        // It may still come about, and must not stay then.
-        await consumer.close();
-        throw error;
-      }
-    }
+    return this.#consumers.add(options, ondelivery, signal);
   }
 
   /** Closes for good. */
@@ -298,7 +280,7 @@ export class Supervisor {
           if (connection !== undefined && connection === this.#connection) this.#lose(lost);
         },
       }, attempt.signal);
-      await abortable(this.#attachAll(connection), attempt.signal);
+      await abortable(this.#consumers.attachAll(connection), attempt.signal);
       if (lost !== undefined) throw lost;
       attempt.signal.throwIfAborted();
       this.#setOpen(connection);
@@ -314,17 +296,6 @@ export class Supervisor {
       signal?.removeEventListener("abort", abort);
       this.#closing.signal.removeEventListener("abort", abort);
     }
-  }
-
-  async #attachAll(connection: Connection): Promise<void> {
-    await Promise.all([...this.#consumers].map(async (consumer) => {
-      try {
-        await consumer.attach(connection);
-      } catch (error) {
-        if (isLost(error)) throw error;
-        this.#restore(consumer, error as NuropbTransportError);
-      }
-    }));
   }
 
   #lose(reason: NuropbTransportError): void {
@@ -361,46 +332,8 @@ export class Supervisor {
       }
     }
   }
-
-  /** Sets a consumer up again that the broker ended, or refused on a new connection. */
-  async #restore(consumer: SupervisedConsumer, error: NuropbTransportError): Promise<void> {
-    this.#logger.warn("a consumer is to be set up again", { reason: error.message });
-    if (consumer.restoring) return;
-    consumer.restoring = true;
-    try {
-      for (let attempt = 1; !consumer.closed; attempt++) {
-        await sleep(backOff(attempt, error), this.#closing.signal);
-        const connection = await this.ready();
-        // A new connection sets up every consumer by itself.
-        if (consumer.closed || consumer.connection === connection) return;
-        try {
-          await consumer.attach(connection);
-          this.#logger.info("consumer set up again", { attempt });
-          return;
-        } catch (reason) {
-          this.#logger.error("a consumer could not be set up again", { attempt, reason: reasonOf(reason) });
-        }
-      }
-    } catch {
-      // The mesh was closed.
-    } finally {
-      consumer.restoring = false;
-    }
-  }
 }
 
 function openStatus({ blocked }: Connection): MeshStatus {
   return { state: "open", ...(blocked === undefined ? {} : { blocked }) };
-}
-
-/** Exponential, between half and all of it at random, so that a crowd does not come back at once. */
-function backOff(attempt: number, { code }: NuropbTransportError): number {
-  const refuses = code !== "CONNECT_FAILED" && code !== "CONNECTION_LOST" && code !== "CHANNEL_CLOSED";
-  const longest = refuses ? LONGEST_DELAY : LONGEST_UNREACHED_DELAY;
-  const delay = Math.min(longest, FIRST_DELAY * 2 ** (attempt - 1));
-  return Math.round(delay * (0.5 + Math.random() / 2));
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
