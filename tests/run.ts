@@ -20,6 +20,8 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const cache = join(root, ".cache");
 /** Tests that do nothing but wait, for minutes: they run beside the others. */
 const IDLE = /_idle_\w*test\.ts$/;
+/** Tests of several brokers, which must answer one another in time: they run by themselves. */
+const ALONE = /_alone_\w*test\.ts$/;
 
 async function main(): Promise<boolean> {
   const { runtimes, only, jobs } = readOptions();
@@ -69,24 +71,35 @@ async function runAll(
       if (stopped.aborted) return;
       report.add(await progress.during(`${runtime.name} ${file}`, runJob({ runtime, file }, setting)));
     };
-    await Promise.all(files.map((file) => IDLE.test(file) ? runFile(file) : inTurn(() => runFile(file))));
+    await Promise.all(files.map((file) => {
+      if (IDLE.test(file)) return runFile(file);
+      return inTurn(ALONE.test(file) ? jobs : 1, () => runFile(file));
+    }));
     report.summarize(runtime.name);
   };
   await Promise.all(runtimes.map(runOn));
 }
 
-/** Lets so many tasks run at once, in the order in which they come. */
-function limiter(places: number): (task: () => Promise<void>) => Promise<void> {
-  const waiting: (() => void)[] = [];
-  return async (task) => {
-    if (places > 0) places--;
-    else await new Promise<void>((resolve) => waiting.push(resolve));
+/** Lets tasks take so many places at once, in the order in which they come. */
+function limiter(places: number): (wanted: number, task: () => Promise<void>) => Promise<void> {
+  const waiting: { readonly wanted: number; readonly start: () => void }[] = [];
+  const startNext = () => {
+    for (let [next] = waiting; next !== undefined && next.wanted <= places; [next] = waiting) {
+      waiting.shift();
+      places -= next.wanted;
+      next.start();
+    }
+  };
+  return async (wanted, task) => {
+    await new Promise<void>((start) => {
+      waiting.push({ wanted, start });
+      startNext();
+    });
     try {
       await task();
     } finally {
-      const next = waiting.shift();
-      if (next === undefined) places++;
-      else next();
+      places += wanted;
+      startNext();
     }
   };
 }

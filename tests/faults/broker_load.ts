@@ -111,7 +111,8 @@ export class Load {
   }
 
   async #run(step: () => Promise<void>): Promise<void> {
-    while (!this.#stopped) {
+    // A test that failed has closed the mesh, and is not to burden the next one.
+    while (!this.#stopped && this.#mesh.status.state !== "closed") {
       await step();
       await pass(PAUSE);
     }
