@@ -17,6 +17,9 @@ export interface Recovery {
 /** How long recovery may take at most, in ms. */
 export const LONGEST_RECOVERY_MS = 5_000;
 
+/** How long it may take in the median, in ms. */
+const MEDIAN_RECOVERY_MS = 2_000;
+
 /** How much a process may have grown since its warm-up. */
 const MOST_GROWTH = 1.3;
 
@@ -98,6 +101,8 @@ export function summarize(
     if (milliseconds !== null && milliseconds <= LONGEST_RECOVERY_MS) continue;
     problems.push(`${text}: ${milliseconds === null ? "never" : `only after ${milliseconds} ms`} back`);
   }
+  const middle = medianOf(recoveries);
+  if (middle > MEDIAN_RECOVERY_MS) problems.push(`The median of all recoveries is ${middle} ms`);
   for (const { process, startMiB, endMiB } of memory) {
     if (endMiB <= startMiB * MOST_GROWTH) continue;
     problems.push(`${process} grew from ${startMiB} to ${endMiB} MiB`);
@@ -171,14 +176,24 @@ export function show(summary: Summary): string {
 function recoveryTable(recoveries: readonly Recovery[]): string {
   const kinds = [...new Set(recoveries.map(({ kind }) => kind))].toSorted();
   const rowOf = (title: string, some: readonly Recovery[]) => {
-    const times = some.map(({ milliseconds }) => milliseconds ?? Infinity).toSorted((a, b) => a - b);
-    const text = (time: number | undefined) => time === undefined ? "" : `${time}`;
-    return [title, `${times.length}`, text(times[Math.floor(times.length / 2)]), text(times.at(-1))];
+    if (some.length === 0) return [title, "0", "", ""];
+    const worst = Math.max(...some.map(millisecondsOf));
+    return [title, `${some.length}`, `${medianOf(some)}`, `${worst}`];
   };
   return table(["fault", "times", "ms median", "ms worst"], [
     ...kinds.map((kind) => rowOf(kind, recoveries.filter((recovery) => recovery.kind === kind))),
     rowOf("all", recoveries),
   ]);
+}
+
+/** 0 where there was none. */
+function medianOf(recoveries: readonly Recovery[]): number {
+  const times = recoveries.map(millisecondsOf).toSorted((one, other) => one - other);
+  return times[Math.floor(times.length / 2)] ?? 0;
+}
+
+function millisecondsOf({ milliseconds }: Recovery): number {
+  return milliseconds ?? Infinity;
 }
 
 function list(title: string, counts: Readonly<Record<string, number>>): string[] {
