@@ -81,11 +81,11 @@ export async function runScenario(
           for (let turn = (round - 1) * timing.turns + 1; turn <= round * timing.turns; turn++) {
             for (const team of [...teams]) {
               const contestant = title(team.contestant);
+              const row = { scenario: scenario.name, variant: variant.label, load, contestant };
               const work = `${what}: ${contestant}, ${load.action} ${load.inFlight} × ${load.size} B`;
               try {
                 const sample = await watcher.during(work, measure(team, load, variant, timing));
-                rowFor(rows, { scenario: scenario.name, variant: variant.label, load, contestant })
-                  .push({ turn, ...sample });
+                rowFor(rows, row).push({ turn, ...sample });
               } catch (error) {
                 watcher.failed(work, error);
                 teams.splice(teams.indexOf(team), 1);
