@@ -276,3 +276,8 @@ export function asError(thrown: unknown): Error {
   }
   return new NuropbException(toRemote(thrown).description);
 }
+
+/** What went wrong, for a log or within another error. */
+export function reasonOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}

@@ -22,7 +22,7 @@ import { Requests } from "./client/requests.ts";
 import { Sealer } from "./client/sealer.ts";
 import { Waits } from "./deadlines.ts";
 import { withDeadline } from "./deferred.ts";
-import { NuropbHandlingError, NuropbTimeoutError } from "./errors.ts";
+import { NuropbHandlingError, NuropbTimeoutError, reasonOf } from "./errors.ts";
 import { MessageContext } from "./host/context.ts";
 import type { Context, ContextHost } from "./host/context.ts";
 import { IdSource } from "./ids.ts";
@@ -198,8 +198,8 @@ export class MeshConnection extends MeshCaller implements Mesh {
                 return { topic, event: event as Payload, target, ctx };
               });
             } catch (error) {
-              const reason = error instanceof Error ? error.message : String(error);
-              logger.warn("an event cannot be read and is skipped", { topic: delivery.routingKey, reason });
+              const fields = { topic: delivery.routingKey, reason: reasonOf(error) };
+              logger.warn("an event cannot be read and is skipped", fields);
               delivery.ack();
             }
           },

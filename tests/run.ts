@@ -20,7 +20,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const cache = join(root, ".cache");
 /** Tests that do nothing but wait, for minutes: they run beside the others. */
 const IDLE = /_idle_\w*test\.ts$/;
-/** Tests of several brokers, which must answer one another in time: they run by themselves. */
+/** Tests that time how brokers, or what hangs on them, come back: they run by themselves. */
 const ALONE = /_alone_\w*test\.ts$/;
 
 async function main(): Promise<boolean> {

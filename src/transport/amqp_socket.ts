@@ -5,7 +5,7 @@
  */
 import { AMQPBaseClient } from "@cloudamqp/amqp-client/amqp-base-client";
 import { AMQPView } from "@cloudamqp/amqp-client/amqp-view";
-import { NuropbTransportError } from "../errors.ts";
+import { NuropbTransportError, reasonOf } from "../errors.ts";
 import { checkSize } from "../message.ts";
 import type { Message } from "../message.ts";
 import type { ByteSocket } from "../runtime/byte_socket.ts";
@@ -315,9 +315,10 @@ export class AmqpSocket extends AMQPBaseClient {
     try {
       this.#input.push(bytes);
     } catch (error) {
-      const text = error instanceof Error ? error.message : String(error);
       const code = this.#handshake === "running" ? "CONNECT_FAILED" : "CONNECTION_LOST";
-      this.end(new NuropbTransportError(`The broker sent what is not AMQP 0-9-1: ${text}`, { code }));
+      this.end(
+        new NuropbTransportError(`The broker sent what is not AMQP 0-9-1: ${reasonOf(error)}`, { code }),
+      );
     }
   }
 

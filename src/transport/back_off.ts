@@ -23,8 +23,3 @@ export function backOff(attempt: number, { code }: NuropbTransportError): number
   const delay = Math.min(longest, FIRST_DELAY * 2 ** (attempt - 1));
   return Math.round(delay * (0.5 + Math.random() / 2));
 }
-
-/** What went wrong, for a log or another error. */
-export function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}

@@ -4,9 +4,10 @@
  * @module
  */
 import { abortable, sleep } from "../deferred.ts";
+import { reasonOf } from "../errors.ts";
 import type { NuropbTransportError } from "../errors.ts";
 import type { Logger } from "../options.ts";
-import { backOff, reasonOf } from "./back_off.ts";
+import { backOff } from "./back_off.ts";
 import { isLost, SupervisedConsumer } from "./supervised_consumer.ts";
 import type { Connection, ConsumeOptions, Consumer, Delivery } from "./transport.ts";
 

@@ -5,10 +5,10 @@
  */
 import type { SignalSource } from "../deadlines.ts";
 import { abortable, sleep, Waiters, withDeadline } from "../deferred.ts";
-import { NuropbTimeoutError, NuropbTransportError } from "../errors.ts";
+import { NuropbTimeoutError, NuropbTransportError, reasonOf } from "../errors.ts";
 import type { Message } from "../message.ts";
 import type { Logger } from "../options.ts";
-import { backOff, reasonOf } from "./back_off.ts";
+import { backOff } from "./back_off.ts";
 import { Consumers } from "./consumers.ts";
 import { isLost } from "./supervised_consumer.ts";
 import { PublishRefused } from "./transport.ts";

@@ -17,8 +17,6 @@ const PAUSE = 5;
 const WORK = 5;
 /** How many commands and events may lie in the queue. */
 const BACKLOG = 200;
-/** How long a busy machine may take to bring everything back, in ms: the soak, which runs by itself, times that. */
-const PATIENCE = 30_000;
 /** Longer than any fault lasts, and shorter than a test may. In ms. */
 const TTL = 30_000;
 
@@ -75,7 +73,7 @@ export class Load {
   /** Waits for an answer that comes after this moment, and gives how long that took, in ms. */
   async nextAnswer(): Promise<number> {
     const start = performance.now();
-    const at = await eventually(() => this.answeredAt, (at) => at > start, PATIENCE);
+    const at = await eventually(() => this.answeredAt, (at) => at > start);
     return at - start;
   }
 
@@ -84,7 +82,7 @@ export class Load {
     const before = this.#done();
     const isMore = (done: readonly number[]) =>
       done.every((count, index) => count > before[index]! + 2 * LANES);
-    await eventually(() => this.#done(), isMore, PATIENCE).catch((cause) => {
+    await eventually(() => this.#done(), isMore).catch((cause) => {
       const outcomes = JSON.stringify([...this.requests, ...this.messages]);
       throw new Error(`It came from ${before} only to ${this.#done()}: ${outcomes}`, { cause });
     });
@@ -103,7 +101,7 @@ export class Load {
       assert.ok(["answered", ...failures].includes(outcome), `A request ended with ${outcome}`);
     }
     const lost = () => [...this.#confirmed].filter(([number]) => !this.#ledger.handled.has(number));
-    await eventually(lost, ({ length }) => length === 0, PATIENCE).catch((cause) => {
+    await eventually(lost, ({ length }) => length === 0).catch((cause) => {
       throw new Error(`Confirmed and not handled, of ${this.#last}: ${lost().join(" ")}`, { cause });
     });
   }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { ConsumerStream } from "../../src/client/consumer_stream.ts";
+import type { StreamSource } from "../../src/client/consumer_stream.ts";
 import type { Consumer } from "../../src/transport/transport.ts";
 import { noticeRejections, soon } from "./fake_broker.ts";
 
@@ -21,7 +22,7 @@ function counted(controller: AbortController): { signal: AbortSignal; listeners(
 }
 
 /** A stream, and how often its owner was told that it has ended. */
-function streamOf(signal: AbortSignal, consume: () => Promise<Consumer>) {
+function streamOf(signal: AbortSignal, consume: StreamSource<number>["consume"]) {
   const told = { closed: 0 };
   const stream = new ConsumerStream<number>({ consume, onclosed: () => void told.closed++ }, signal);
   // Its owner learns of it only now.
@@ -44,6 +45,24 @@ describe("a stream", () => {
       assert.equal(told.closed, 1);
       assert.equal(listeners(), 0);
     }
+  });
+
+  it("gives each item that was asked for before it came to one who asked, and its end to the others", async () => {
+    let push: (take: () => number) => void = () => {};
+    const { stream } = streamOf(new AbortController().signal, (onitem) => {
+      push = onitem;
+      return Promise.resolve(nothing);
+    });
+    await stream.ready;
+    for (let turn = 1; turn <= 2; turn++) {
+      const asked = Array.from({ length: 3 }, () => stream.next());
+      for (const item of [1, 2, 3]) push(() => item);
+      const taken = (await soon(Promise.all(asked))).map(({ value }) => value);
+      assert.deepEqual(taken.toSorted(), [1, 2, 3]);
+    }
+    const late = [stream.next(), stream.next()];
+    await stream.close();
+    for (const end of await soon(Promise.all(late))) assert.deepEqual(end, { done: true, value: undefined });
   });
 
   it("whose signal has aborted before is not opened, tells its owner, and leaves nothing there", async () => {
